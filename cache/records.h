@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/origin.h"
+#include "cache/version_id.h"
+#include "rangecache/byte_range.h"
+
+namespace rangecache::cache {
+
+/// Every kBlockSize bytes of a chunk, counted from its begin, have a checksum of their own.
+inline constexpr std::uint64_t kBlockSize = 64 * 1024;
+
+/// A version as it is written down (manifest, `meta` file).
+struct VersionRecord {
+  VersionId id;
+  std::string origin_id;
+  std::string key;
+  Validator validator;
+  std::uint64_t size = 0;
+  std::int64_t modified_s = -1;   ///< Unix seconds; -1: unknown
+  std::int64_t validated_s = 0;   ///< when the origin last said that it is current; Unix seconds
+  std::int64_t fresh_until_s = 0; ///< Unix seconds
+  bool must_revalidate = false;
+  bool current = false;           ///< the version that a new open of the object gets
+};
+
+/// A chunk as it is written down.
+struct ChunkRecord {
+  VersionId version;
+  ByteRange range;
+  std::uint64_t disk_bytes = 0;             ///< what it is charged with in the ledger
+  std::vector<std::uint32_t> checksums;     ///< block_checksum() of each block, in order
+};
+
+/// The low 32 bits of XXH3-64 of one block.
+std::uint32_t block_checksum(const void* data, std::size_t size);
+
+}  // namespace rangecache::cache

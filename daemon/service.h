@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/origin.h"
+#include "base/read_ticket.h"
+#include "base/slice.h"
+#include "rangecache/byte_range.h"
+#include "rangecache/result.h"
+
+namespace rangecache::daemon {
+
+/// What the API says of an object.
+struct ObjectInfo {
+  std::string url;
+  std::uint64_t size = 0;
+  bool is_directory = false;
+  std::string validator;         ///< as the origin wrote it; empty if none
+  std::int64_t modified_s = -1;  ///< Unix seconds; -1: unknown
+  std::uint64_t cached_bytes = 0;
+};
+
+/// One open of one version through the API: all reads through it see that version. Holds the
+/// read-ahead state. Closed by dropping it.
+class OpenFile {
+ public:
+  virtual ~OpenFile() = default;
+  virtual const ObjectInfo& info() const = 0;  ///< as of the open
+};
+
+/// One object of which something is cached, for `cachectl ls`.
+struct CachedObject {
+  ObjectInfo info;
+  std::uint64_t chunks = 0;
+  std::int64_t age_s = 0;    ///< since the origin last said that this version is current
+  bool current = true;       ///< false: an old version that some handle may still read
+};
+
+/// Which ranges of an object are cached, for `cachectl map`.
+struct ObjectMap {
+  ObjectInfo info;
+  std::vector<ByteRange> chunks;   ///< on disk, in order
+  std::vector<ByteRange> flights;  ///< being fetched, in order
+};
+
+struct EvictResult {
+  std::uint64_t objects = 0;
+  std::uint64_t chunks = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct MountInfo {
+  std::string url;
+  std::string mountpoint;
+};
+
+/// What the socket API can ask for: the port that socket_server and handlers see. Thread-safe.
+/// Callbacks come once, from any thread, possibly from within the call, and must not block.
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  virtual void open(std::string url, Callback<std::shared_ptr<OpenFile>> done) = 0;
+  virtual void stat(std::string url, Callback<ObjectInfo> done) = 0;
+  virtual void list(std::string url, Callback<std::vector<ListEntry>> done) = 0;
+  /// The slices cover `range` cut at the end of the file.
+  virtual ReadTicket read(const std::shared_ptr<OpenFile>& file, ByteRange range,
+                          Callback<Slices> done) = 0;
+
+  /// A JSON object: {"version", "pid", "uptime_s", "cache_dir", "mounts": [{url, mountpoint}],
+  /// "metrics": {name: number}}.
+  virtual std::string stats_json() = 0;
+  virtual std::string prometheus_text() = 0;
+
+  /// Objects whose URL begins with `url_prefix` (empty: all) and of which something is cached.
+  virtual void cached_objects(std::string url_prefix,
+                              Callback<std::vector<CachedObject>> done) = 0;
+  virtual void map(std::string url, Callback<ObjectMap> done) = 0;
+  /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
+  virtual void evict(std::string url_prefix, Callback<EvictResult> done) = 0;
+
+  virtual void mount(std::string url, std::string mountpoint, Callback<MountInfo> done) = 0;
+  virtual void unmount(std::string mountpoint, Callback<MountInfo> done) = 0;
+
+  /// Begins an orderly stop; returns at once.
+  virtual void shutdown() = 0;
+};
+
+}  // namespace rangecache::daemon

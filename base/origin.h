@@ -90,13 +90,14 @@ class FetchSink {
   virtual void on_done(Result<void> result) = 0;
 };
 
-/// A running fetch. Any thread; both calls only post to the origin's thread. Dropping the object
+/// A running fetch. Any thread; the calls only post to the origin's thread. Dropping the object
 /// does not cancel.
 class Transfer {
  public:
   virtual ~Transfer() = default;
   virtual void cancel() = 0;  ///< on_done(kCancelled) follows, unless it was called already
   virtual void resume() = 0;  ///< after Verdict::kPause
+  virtual void promote() {}   ///< from kReadAhead to kDemand, where it still waits for its turn
 };
 
 struct ListEntry {

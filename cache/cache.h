@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/file_system.h"
+#include "base/metrics.h"
+#include "base/origin.h"
+#include "cache/buffer_pool.h"
+#include "cache/catalog.h"
+#include "cache/chunk_store.h"
+#include "cache/chunk_writer.h"
+#include "cache/eviction.h"
+#include "cache/freshness_policy.h"
+#include "cache/ledger.h"
+#include "cache/manifest.h"
+#include "cache/open_chunks.h"
+#include "cache/storer.h"
+#include "cache/version.h"
+
+namespace rangecache::cache {
+
+enum class EvictionKind { kS3Fifo, kLru };
+
+struct CacheOptions {
+  std::string directory;
+  std::uint64_t size_bytes = 0;                   ///< hard limit of all that is in the directory
+  std::uint64_t memory_bytes = 256 << 20;         ///< for object bytes on their way
+  std::size_t max_open_chunks = 1024;             ///< descriptors kept for readers
+  FreshnessPolicy freshness;
+  WriterKind writer = WriterKind::kAuto;
+  EvictionKind eviction = EvictionKind::kS3Fifo;
+};
+
+/// The smallest limits that let the cache do its work.
+inline constexpr std::uint64_t kMinSizeBytes = 16 << 20;
+inline constexpr std::uint64_t kMinMemoryBytes = 32 << 20;
+
+/// The cache as its daemon sees it: composes the parts of this folder over one cache directory,
+/// and brings back what an earlier run has left there. Thread-safe once open.
+class Cache {
+ public:
+  /// Finds the origin that versions of an earlier run came from, by Origin::id().
+  using FindOrigin = std::function<Result<std::shared_ptr<Origin>>(const std::string& origin_id)>;
+
+  static Result<std::unique_ptr<Cache>> open(CacheOptions options, FindOrigin find_origin,
+                                             FileSystem& files, const Clock& clock,
+                                             Metrics& metrics);
+  ~Cache();
+
+  Catalog& catalog() { return *catalog_; }
+  const CacheOptions& options() const { return options_; }
+  std::uint64_t disk_used() const { return ledger_->used(); }
+
+  struct Evicted {
+    std::uint64_t objects = 0;
+    std::uint64_t chunks = 0;
+    std::uint64_t bytes = 0;
+  };
+  /// Evicts all chunks of the versions that `wanted` picks; calls back on the store thread.
+  void evict(const std::function<bool(const Version&)>& wanted,
+             UniqueFunction<void(Evicted)> done);
+
+  /// Saves and closes. No read may be under way, and the origins must be stopped: their last
+  /// callbacks come before. Idempotent.
+  void stop();
+
+ private:
+  Cache(CacheOptions options, const Clock& clock, Metrics& metrics);
+  Result<void> load(const FindOrigin& find_origin, FileSystem& files);
+  void adopt_strays();
+
+  const CacheOptions options_;
+  const Clock& clock_;
+  Metrics& metrics_;
+  std::shared_ptr<BufferPool> pool_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<EvictionPolicy> policy_;
+  std::unique_ptr<ChunkStore> store_;
+  std::unique_ptr<Manifest> manifest_;
+  std::unique_ptr<OpenChunks> open_chunks_;
+  std::unique_ptr<Storer> storer_;
+  std::unique_ptr<VersionContext> context_;
+  std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<ChunkWriter> writer_;
+  bool stopped_ = false;
+};
+
+}  // namespace rangecache::cache

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "base/origin.h"
+#include "cache/directories.h"
+#include "cache/freshness_policy.h"
+#include "cache/snapshot.h"
+#include "cache/version.h"
+
+namespace rangecache::cache {
+
+/// What a name turned out to be.
+struct Found {
+  bool is_directory = false;
+  ObjectAddress address;
+  SnapshotPtr file;               ///< null for directories
+  std::int64_t valid_for_ms = 0;  ///< how long this may be believed unasked
+};
+
+/// Which objects exist, which version of each is current, and for how long that may be believed:
+/// the freshness policy in action. Thread-safe; callbacks come without any lock held, possibly
+/// from within the call.
+class Catalog {
+ public:
+  Catalog(const VersionContext& context, const Clock& clock, FreshnessPolicy policy,
+          Metrics& metrics);
+
+  /// The object's current version, asked for only if what is known is no longer fresh. An object
+  /// never seen before costs one GET, whose bytes are kept.
+  void open(ObjectAddress address, Callback<SnapshotPtr> done);
+  /// `name` in the directory: by its listing where there is one, by asking for the name itself
+  /// where there is none (or where the listing may be incomplete).
+  void lookup(ObjectAddress directory, std::string name, Callback<Found> done);
+  void list(ObjectAddress directory, Callback<ListingPtr> done);
+  /// What `entry` of a listing is, if that can be told without asking the origin.
+  std::optional<Found> known(const ObjectAddress& directory, const ListEntry& entry,
+                             std::int64_t listing_fresh_until_ns);
+
+  /// Takes note of what an origin's answer says; returns the version that it speaks of.
+  VersionPtr learn(const ObjectAddress& address, const ObjectAttributes& attributes);
+  /// The origin no longer has this version: the next open asks.
+  void changed(const VersionPtr& version);
+  /// Calls `listener` whenever an object turns out to have changed. Set before the first read.
+  void on_changed(std::function<void(const ObjectAddress&)> listener);
+
+  /// Enters a version that an earlier run has left.
+  VersionPtr load(std::shared_ptr<Origin> origin, VersionRecord record);
+  std::vector<VersionPtr> versions() const;
+  VersionPtr find_version(const VersionId& id) const;
+  /// The current version of an object if one is known; never asks.
+  VersionPtr current(const ObjectAddress& address) const;
+
+  const Clock& clock() const { return clock_; }
+
+ private:
+  struct Object {
+    SnapshotPtr snapshot;  ///< what an open gets; null: nothing is known
+    std::int64_t listed_modified_s = -1;
+    std::int64_t negative_until_ns = 0;  ///< the origin said that there is none
+    bool asking = false;
+    std::vector<Callback<SnapshotPtr>> waiting;
+  };
+  static std::string object_key(const Origin& origin, std::string_view key);
+  bool fresh(const Version& version) const;
+  std::int64_t valid_for_ms(const Version& version) const;
+  VersionPtr version_locked(const std::shared_ptr<Origin>& origin, VersionRecord record,
+                            bool no_store) REQUIRES(mu_);
+  void revalidate(ObjectAddress address, VersionPtr known, Callback<SnapshotPtr> done);
+  void answer(const ObjectAddress& address, Result<SnapshotPtr> result);
+  void probe(ObjectAddress directory, std::string name, Callback<Found> done);
+  Result<SnapshotPtr> settle(const ObjectAddress& address, const VersionPtr& known,
+                             Result<StatResult> stat);
+  void set_current(const VersionPtr& version, const Freshness& freshness);
+
+  const VersionContext& context_;
+  const Clock& clock_;
+  const FreshnessPolicy policy_;
+  Counter& revalidations_;
+  Gauge& version_count_;
+  Directories directories_;
+  std::function<void(const ObjectAddress&)> listener_;
+
+  mutable Mutex mu_;
+  std::unordered_map<std::string, Object> objects_ GUARDED_BY(mu_);
+  std::unordered_map<VersionId, VersionPtr> versions_ GUARDED_BY(mu_);
+  std::uint64_t private_serial_ GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace rangecache::cache

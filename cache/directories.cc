@@ -1,0 +1,129 @@
+#include "cache/directories.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace rangecache::cache {
+namespace {
+
+constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+constexpr std::int64_t kRememberFailure_s = 60;
+constexpr std::size_t kMaxEntriesHeld = 2'000'000;  // in all listings together
+
+}  // namespace
+
+const ListEntry* DirectoryListing::find(std::string_view name) const {
+  const auto found = std::lower_bound(
+      entries.begin(), entries.end(), name,
+      [](const ListEntry& entry, std::string_view wanted) { return entry.name < wanted; });
+  return found != entries.end() && found->name == name ? &*found : nullptr;
+}
+
+std::string Directories::slot_key(const Origin& origin, std::string_view dir_key) {
+  std::string key = origin.id();
+  key += '\n';
+  key += dir_key;
+  return key;
+}
+
+ListingPtr Directories::cached(const Origin& origin, std::string_view dir_key) {
+  MutexLock lock(mu_);
+  const auto found = slots_.find(slot_key(origin, dir_key));
+  if (found == slots_.end() || !found->second.listing) return nullptr;
+  return found->second.listing->fresh_until_ns > clock_.monotonic_ns() ? found->second.listing
+                                                                       : nullptr;
+}
+
+void Directories::invalidate(const Origin& origin, std::string_view dir_key) {
+  MutexLock lock(mu_);
+  const auto found = slots_.find(slot_key(origin, dir_key));
+  if (found == slots_.end() || found->second.asking) return;
+  if (found->second.listing) entries_held_ -= found->second.listing->entries.size();
+  slots_.erase(found);
+}
+
+void Directories::list(const std::shared_ptr<Origin>& origin, std::string dir_key,
+                       Callback<ListingPtr> done) {
+  const std::int64_t now = clock_.monotonic_ns();
+  ListingPtr known;
+  Error failure;
+  {
+    MutexLock lock(mu_);
+    Slot& slot = slots_[slot_key(*origin, dir_key)];
+    if (slot.listing && slot.listing->fresh_until_ns > now) {
+      known = slot.listing;
+    } else if (slot.failed && slot.failed_until_ns > now) {
+      failure = slot.error;
+    } else {
+      slot.waiting.push_back(std::move(done));
+      if (std::exchange(slot.asking, true)) return;
+    }
+  }
+  if (known) return done(std::move(known));
+  if (done) return done(std::move(failure));
+  ask(origin, std::move(dir_key), "", std::make_shared<DirectoryListing>());
+}
+
+void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::string token,
+                      std::shared_ptr<DirectoryListing> sofar) {
+  Origin& asked = *origin;
+  asked.list(dir_key, std::move(token), [this, origin, dir_key, sofar](Result<ListPage> page) {
+    if (!page) return finish(*origin, dir_key, page.error());
+    std::move(page->entries.begin(), page->entries.end(), std::back_inserter(sofar->entries));
+    sofar->hidden_entries += page->hidden_entries;
+    if (!page->next_token.empty()) return ask(origin, dir_key, page->next_token, sofar);
+
+    sofar->complete = page->complete;
+    auto& entries = sofar->entries;
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const ListEntry& a, const ListEntry& b) { return a.name < b.name; });
+    entries.erase(std::unique(entries.begin(), entries.end(),
+                              [](const ListEntry& a, const ListEntry& b) { return a.name == b.name; }),
+                  entries.end());
+    sofar->fresh_until_ns =
+        clock_.monotonic_ns() + policy_.listing_lifetime_s(page->freshness) * kNsPerSecond;
+    finish(*origin, dir_key, ListingPtr(sofar));
+  });
+}
+
+void Directories::finish(const Origin& origin, const std::string& dir_key,
+                         Result<ListingPtr> result) {
+  std::vector<Callback<ListingPtr>> waiting;
+  {
+    MutexLock lock(mu_);
+    Slot& slot = slots_[slot_key(origin, dir_key)];
+    slot.asking = false;
+    waiting.swap(slot.waiting);
+    if (slot.listing) entries_held_ -= slot.listing->entries.size();
+    slot.listing = nullptr;
+    slot.failed = !result;
+    if (result) {
+      slot.listing = *result;
+      entries_held_ += slot.listing->entries.size();
+      shed_locked();
+    } else {
+      slot.error = result.error();
+      // A server that is down is asked again soon; one that has no index will not grow one.
+      slot.failed_until_ns =
+          clock_.monotonic_ns() +
+          (is_transient(slot.error.code) ? 1 : kRememberFailure_s) * kNsPerSecond;
+    }
+  }
+  for (auto& done : waiting) done(result);
+}
+
+void Directories::shed_locked() {
+  if (entries_held_ <= kMaxEntriesHeld) return;
+  const std::int64_t now = clock_.monotonic_ns();
+  for (auto it = slots_.begin(); it != slots_.end();) {
+    const bool stale = it->second.listing && it->second.listing->fresh_until_ns <= now;
+    if (!stale || it->second.asking) {
+      ++it;
+      continue;
+    }
+    entries_held_ -= it->second.listing->entries.size();
+    it = slots_.erase(it);
+  }
+}
+
+}  // namespace rangecache::cache

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/origin.h"
+#include "cache/freshness_policy.h"
+
+namespace rangecache::cache {
+
+/// One directory as its origin listed it. Immutable.
+struct DirectoryListing {
+  std::vector<ListEntry> entries;  ///< sorted by name, no two alike
+  bool complete = false;           ///< what is not here does not exist
+  std::uint64_t hidden_entries = 0;
+  std::int64_t fresh_until_ns = 0;  ///< Clock::monotonic_ns()
+
+  const ListEntry* find(std::string_view name) const;
+};
+using ListingPtr = std::shared_ptr<const DirectoryListing>;
+
+/// Listings, fetched once however many ask, kept while they are fresh. Thread-safe.
+class Directories {
+ public:
+  Directories(const Clock& clock, FreshnessPolicy policy) : clock_(clock), policy_(policy) {}
+
+  /// Callback possibly from within the call (when it is cached), else on the origin's thread.
+  /// A directory that cannot be listed gives the origin's error, also remembered for a short time.
+  void list(const std::shared_ptr<Origin>& origin, std::string dir_key, Callback<ListingPtr> done);
+  /// What is known and fresh, or nullptr. Never asks.
+  ListingPtr cached(const Origin& origin, std::string_view dir_key);
+  /// Forgets the listing, so that the next one asks the origin.
+  void invalidate(const Origin& origin, std::string_view dir_key);
+
+ private:
+  struct Slot {
+    ListingPtr listing;                          ///< null: not yet, or failed
+    Error error;                                 ///< of the last try, while `failed`
+    bool failed = false;
+    std::int64_t failed_until_ns = 0;
+    bool asking = false;
+    std::vector<Callback<ListingPtr>> waiting;
+  };
+  static std::string slot_key(const Origin& origin, std::string_view dir_key);
+  void ask(std::shared_ptr<Origin> origin, std::string dir_key, std::string token,
+           std::shared_ptr<DirectoryListing> sofar);
+  void finish(const Origin& origin, const std::string& dir_key, Result<ListingPtr> result);
+  void shed_locked() REQUIRES(mu_);
+
+  const Clock& clock_;
+  const FreshnessPolicy policy_;
+  Mutex mu_;
+  std::unordered_map<std::string, Slot> slots_ GUARDED_BY(mu_);
+  std::size_t entries_held_ GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace rangecache::cache

@@ -1,0 +1,90 @@
+#include "cache/open_chunks.h"
+
+#include <fmt/format.h>
+
+#include "cache/verifier.h"
+#include "cache/version.h"
+
+namespace rangecache::cache {
+
+OpenChunks::OpenChunks(ChunkStore& store, std::size_t max_open, Metrics& metrics)
+    : store_(store),
+      max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)),
+      corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
+                                      "Chunks whose bytes did not match their checksums")) {}
+
+Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
+  RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
+  const std::uint64_t unproved =
+      chunk->blocks_of(part) & ~chunk->proved_blocks.load(std::memory_order_acquire);
+  if (unproved) RC_TRY(prove(*file, *chunk, unproved));
+  chunk->touched();
+  const int fd = file->fd.get();
+  return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
+}
+
+Result<void> OpenChunks::prove_all(const ChunkPtr& chunk) {
+  RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
+  return prove(*file, *chunk, chunk->blocks_of(chunk->range));
+}
+
+Result<std::shared_ptr<OpenChunk>> OpenChunks::open(const ChunkPtr& chunk) {
+  Shard& shard = shard_of(chunk.get());
+  {
+    MutexLock lock(shard.mu);
+    const auto found = shard.by_chunk.find(chunk.get());
+    if (found != shard.by_chunk.end()) {
+      shard.recent.splice(shard.recent.begin(), shard.recent, found->second);
+      return found->second->file;
+    }
+  }
+  RC_ASSIGN(UniqueFd fd, store_.open_chunk(chunk->version->id(), chunk->range));
+  auto file = std::make_shared<OpenChunk>();
+  file->fd = std::move(fd);
+
+  std::shared_ptr<OpenChunk> displaced;  // closed outside the lock
+  MutexLock lock(shard.mu);
+  if (chunk->evicted.load()) return Error(ErrorCode::kNotFound, "the chunk was evicted");
+  const auto found = shard.by_chunk.find(chunk.get());
+  if (found != shard.by_chunk.end()) return found->second->file;  // another reader was quicker
+  shard.recent.push_front({chunk.get(), file});
+  shard.by_chunk[chunk.get()] = shard.recent.begin();
+  // Only descriptors that nobody uses are closed: a retired chunk must find those in use here.
+  for (auto it = std::prev(shard.recent.end());
+       shard.recent.size() > max_open_per_shard_ && it != shard.recent.begin(); --it) {
+    if (it->file.use_count() > 1) continue;
+    shard.by_chunk.erase(it->chunk);
+    displaced = std::move(it->file);
+    shard.recent.erase(it);
+    break;
+  }
+  return file;
+}
+
+void OpenChunks::retire(Chunk& chunk, Charge charge) {
+  std::shared_ptr<OpenChunk> file;
+  Shard& shard = shard_of(&chunk);
+  MutexLock lock(shard.mu);
+  chunk.evicted = true;
+  const auto found = shard.by_chunk.find(&chunk);
+  if (found == shard.by_chunk.end()) return;  // `charge` goes back to the ledger here
+  file = std::move(found->second->file);
+  shard.recent.erase(found->second);
+  shard.by_chunk.erase(found);
+  file->zombie = std::move(charge);
+}
+
+Result<void> OpenChunks::prove(const OpenChunk& file, Chunk& chunk, std::uint64_t blocks) {
+  RC_ASSIGN(const bool whole,
+            verify_blocks(file.fd.get(), chunk.range, chunk.checksums, blocks));
+  if (!whole) {
+    corrupt_chunks_.add();
+    return Error(ErrorCode::kCorrupt,
+                 fmt::format("chunk {}-{} of {} does not match its checksum", chunk.range.begin,
+                             chunk.range.end, chunk.version->url()));
+  }
+  chunk.proved_blocks.fetch_or(blocks, std::memory_order_release);
+  return {};
+}
+
+}  // namespace rangecache::cache

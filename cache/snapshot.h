@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/origin.h"
+#include "base/read_ticket.h"
+#include "cache/read.h"
+#include "cache/version.h"
+
+namespace rangecache::cache {
+
+class Catalog;
+class Snapshot;
+using SnapshotPtr = std::shared_ptr<Snapshot>;
+
+/// One object as one open sees it (promise 1): a version, or, until the origin's first answer
+/// tells the validator, the promise of one.
+///
+///     listing: size ──► unbound ──first read: one GET──► bound to (validator, size)
+///                          └── another size than was listed ──► stale: every read ESTALE
+///
+/// Once bound it stays bound: all reads through it come from that version. Thread-safe.
+class Snapshot : public std::enable_shared_from_this<Snapshot> {
+ public:
+  /// Bound from the start.
+  Snapshot(Catalog& catalog, VersionPtr version);
+  /// Unbound. `size` and `modified_s` as a listing told them; without a size, bind() must come
+  /// before the first read.
+  Snapshot(Catalog& catalog, ObjectAddress address, std::optional<std::uint64_t> size,
+           std::int64_t modified_s);
+
+  const ObjectAddress& address() const { return address_; }
+  /// 0 while unbound and not listed.
+  std::uint64_t size() const EXCLUDES(mu_);
+  std::int64_t modified_s() const EXCLUDES(mu_);
+  VersionPtr version() const EXCLUDES(mu_);  ///< nullptr while unbound
+
+  /// Calls back once the version is known: at once if it is, else after one GET of the first
+  /// bytes, which are kept.
+  void bind(Callback<void> done) EXCLUDES(mu_);
+  /// Reads `range` cut at the object's end.
+  ReadTicket read(ByteRange range, Callback<Slices> done) EXCLUDES(mu_);
+  /// Fetches ahead; nothing while unbound.
+  void prefetch(ByteRange range) EXCLUDES(mu_);
+
+ private:
+  class FirstContact;
+  friend class FirstContact;
+
+  void contact(ByteRange range);
+  /// What the first answer's head tells. Returns the version, or the reason why reads must fail.
+  Result<VersionPtr> settle(const FetchHead& head) EXCLUDES(mu_);
+  void bound(VersionPtr version) EXCLUDES(mu_);   ///< serves who waited
+  void failed(const Error& error) EXCLUDES(mu_);  ///< fails who waited; the next read asks again
+  void cancel(const ReadPtr& read) EXCLUDES(mu_);
+
+  Catalog& catalog_;
+  const ObjectAddress address_;
+  const std::optional<std::uint64_t> listed_size_;
+  const std::int64_t listed_modified_s_;
+
+  mutable Mutex mu_;
+  VersionPtr version_ GUARDED_BY(mu_);
+  bool stale_ GUARDED_BY(mu_) = false;   ///< the listed size was not true any more
+  bool asking_ GUARDED_BY(mu_) = false;  ///< a first contact is under way
+  std::vector<ReadPtr> reads_ GUARDED_BY(mu_);
+  std::vector<Callback<void>> binds_ GUARDED_BY(mu_);
+};
+
+}  // namespace rangecache::cache

@@ -1,0 +1,294 @@
+#include "cache/storer.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <future>
+#include <utility>
+
+#include "base/log.h"
+
+namespace rangecache::cache {
+namespace {
+
+constexpr std::int64_t kFaultLogInterval_ns = 5'000'000'000;  // a full disk must not fill the log
+constexpr std::uint64_t kEvictOnNoSpace = 16 * kPieceSize;
+constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
+
+Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
+
+}  // namespace
+
+Storer::Storer(Parts parts)
+    : parts_(parts),
+      evicted_chunks_(parts.metrics.counter("rangecache_evicted_chunks_total",
+                                            "Chunks removed to make room")),
+      evicted_bytes_(parts.metrics.counter("rangecache_evicted_bytes_total",
+                                           "Bytes of chunks removed to make room")),
+      faults_(parts.metrics.counter("rangecache_cache_faults_total",
+                                    "Failures of the cache disk that readers did not see")),
+      chunks_(parts.metrics.gauge("rangecache_chunks", "Chunks on disk")),
+      loop_("rc-store") {}
+
+Storer::~Storer() { stop(); }
+
+void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()> all_versions) {
+  writer_ = &writer;
+  all_versions_ = std::move(all_versions);
+  loop_.post([this] { account_manifest(); });
+}
+
+// --- storing ----------------------------------------------------------------------------------
+
+void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
+  loop_.post([this, job = Job{std::move(version), std::move(piece), 0}]() mutable {
+    begin(std::move(job));
+  });
+}
+
+void Storer::begin(Job job) {
+  const ByteRange range = job.piece->filled();
+  if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
+  job.charge = Ledger::chunk_charge(range.size());
+  if (!reserve(job.charge)) {
+    return drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
+  }
+  if (!ensure_directory(*job.version)) {
+    parts_.ledger.release(job.charge);
+    return drop(job, Error(ErrorCode::kIo, "cannot make the directory of " + job.version->url()));
+  }
+  ++job.version->on_disk.files;
+  writing_.insert({job.version->id(), range.begin});
+
+  ChunkWrite write;
+  write.version = job.version->id();
+  write.range = range;
+  write.data = {job.piece->data(), range.size()};
+  write.owner = job.piece;
+  write.whole_checksum = XXH3_64bits(job.piece->data(), range.size());
+  write.done = [this, job](Result<std::uint64_t> disk_bytes) {
+    loop_.post([this, job, disk_bytes = std::move(disk_bytes)]() mutable {
+      finish(job, std::move(disk_bytes));
+    });
+  };
+  writer_->write(std::move(write));
+}
+
+void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
+  const ByteRange range = job.piece->filled();
+  writing_.erase({job.version->id(), range.begin});
+  if (!disk_bytes) {
+    --job.version->on_disk.files;
+    parts_.ledger.release(job.charge);
+    if (disk_bytes.error().code == ErrorCode::kNoSpace) {
+      // Others filled the disk: give some of ours back, so that the next writes fit.
+      for (std::uint64_t freed = 0; freed < kEvictOnNoSpace && evict_one(); freed += kPieceSize) {
+      }
+    }
+    drop(job, disk_bytes.error());
+    return forget_if_empty(job.version);
+  }
+  ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums()));
+  chunk->charge = job.charge;
+  chunk->proved_blocks = ~std::uint64_t{0};
+  chunk->bytes = job.charge;
+  chunk->ghost_key = chunk->version->id().low ^ (range.begin * 0x9e3779b97f4a7c15ULL);
+  job.version->piece_stored(*job.piece, chunk);
+  parts_.policy.insert(*chunk);
+  chunks_.add(1);
+  parts_.manifest.append_chunk({job.version->id(), range, job.charge, chunk->checksums});
+  flush_soon();
+}
+
+void Storer::drop(const Job& job, const Error& error) {
+  job.version->piece_dropped(*job.piece);
+  faults_.add();
+  const std::int64_t now = system_clock().monotonic_ns();
+  if (now - last_fault_logged_ns_ < kFaultLogInterval_ns && last_fault_logged_ns_ != 0) return;
+  last_fault_logged_ns_ = now;
+  log_warning("{}: bytes of {} are served but not kept", error.message(), job.version->url());
+}
+
+bool Storer::ensure_directory(Version& version) {
+  if (version.on_disk.directory) return true;
+  if (!reserve(kDirectoryCharge)) return false;
+  const VersionRecord record = version.record();
+  if (auto made = parts_.store.create_version(record); !made) {
+    parts_.ledger.release(kDirectoryCharge);
+    log_warning("{}", made.error().message());
+    return false;
+  }
+  version.on_disk.directory = true;
+  parts_.manifest.append_version(record);
+  return true;
+}
+
+// --- evicting ---------------------------------------------------------------------------------
+
+bool Storer::reserve(std::uint64_t bytes) {
+  while (!parts_.ledger.try_reserve(bytes)) {
+    if (!evict_one()) return false;
+  }
+  return true;
+}
+
+bool Storer::evict_one() {
+  EvictionHook* victim = parts_.policy.victim();
+  if (!victim) return false;
+  Chunk& chunk = chunk_of(*victim);
+  evicted_chunks_.add();
+  evicted_bytes_.add(chunk.range.size());
+  remove(chunk, "evicted");
+  return true;
+}
+
+void Storer::remove(Chunk& chunk, const char* why) {
+  const ChunkPtr keep(&chunk);
+  const VersionPtr version = chunk.version->shared_from_this();
+  parts_.policy.remove(chunk);
+  chunks_.add(-1);
+  version->remove_chunk(chunk);
+  // First no new readers, then no name, then the space: in this order no reader can hold a
+  // descriptor that nobody counts.
+  parts_.open_chunks.retire(chunk, Charge(parts_.ledger, std::exchange(chunk.charge, 0)));
+  if (auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
+      !removed && removed.error().code != ErrorCode::kNotFound) {
+    faults_.add();
+    log_warning("a chunk that is {} cannot be deleted: {}", why, removed.error().message());
+  }
+  parts_.manifest.append_chunk_removed(version->id(), chunk.range);
+  --version->on_disk.files;
+  forget_if_empty(version);
+  flush_soon();
+}
+
+void Storer::forget_if_empty(const VersionPtr& version) {
+  if (version->on_disk.files > 0 || !version->on_disk.directory) return;
+  if (auto removed = parts_.store.remove_version(version->id()); !removed) {
+    log_warning("{}", removed.error().message());
+  }
+  parts_.ledger.release(kDirectoryCharge);
+  version->on_disk.directory = false;
+  parts_.manifest.append_version_removed(version->id());
+}
+
+void Storer::discard(ChunkPtr chunk) {
+  loop_.post([this, chunk = std::move(chunk)] {
+    if (!chunk->evicted && chunk->charge > 0) remove(*chunk, "bad");
+  });
+}
+
+void Storer::evict(std::vector<ChunkPtr> chunks,
+                   UniqueFunction<void(std::uint64_t, std::uint64_t)> done) {
+  loop_.post([this, chunks = std::move(chunks), done = std::move(done)]() mutable {
+    std::uint64_t count = 0, bytes = 0;
+    for (const ChunkPtr& chunk : chunks) {
+      if (chunk->charge == 0) continue;  // went by itself meanwhile
+      ++count;
+      bytes += chunk->range.size();
+      remove(*chunk, "evicted");
+    }
+    done(count, bytes);
+  });
+}
+
+void Storer::note(VersionPtr version) {
+  loop_.post([this, version = std::move(version)] {
+    if (!version->on_disk.directory) return;
+    parts_.manifest.append_version(version->record());
+    flush_soon();
+  });
+}
+
+// --- loading ----------------------------------------------------------------------------------
+
+void Storer::adopt_directory(const VersionPtr& version) {
+  if (std::exchange(version->on_disk.directory, true)) return;
+  parts_.ledger.charge_existing(kDirectoryCharge);
+}
+
+void Storer::adopt_loaded(const VersionPtr& version, ChunkRecord record) {
+  ChunkPtr chunk(new Chunk(version.get(), record.range, std::move(record.checksums)));
+  chunk->charge = Ledger::chunk_charge(record.range.size());
+  chunk->bytes = chunk->charge;
+  chunk->ghost_key = version->id().low ^ (record.range.begin * 0x9e3779b97f4a7c15ULL);
+  parts_.ledger.charge_existing(chunk->charge);
+  ++version->on_disk.files;
+  version->insert_chunk(chunk);
+  parts_.policy.insert(*chunk);
+  chunks_.add(1);
+}
+
+void Storer::shrink_to_limit() {
+  while (parts_.ledger.used() > parts_.ledger.limit() && evict_one()) {
+  }
+}
+
+// --- manifest ---------------------------------------------------------------------------------
+
+void Storer::flush_soon() {
+  // One write for all that the loop does in this round.
+  if (std::exchange(flush_posted_, true)) return;
+  loop_.post([this] {
+    flush_posted_ = false;
+    flush();
+  });
+}
+
+void Storer::flush() {
+  if (auto flushed = parts_.manifest.flush(); !flushed) {
+    faults_.add();
+    log_warning("the manifest cannot be written: {}", flushed.error().message());
+  }
+  account_manifest();
+  if (parts_.manifest.wants_checkpoint()) checkpoint();
+}
+
+void Storer::account_manifest() {
+  // While a checkpoint is made its file stands beside the old one: room for twice is kept.
+  const std::uint64_t wanted = 2 * parts_.manifest.disk_bytes() + 16 * 4096;
+  if (wanted > manifest_charge_) {
+    const std::uint64_t more = wanted - manifest_charge_;
+    if (!reserve(more)) parts_.ledger.charge_existing(more);
+  } else {
+    parts_.ledger.release(manifest_charge_ - wanted);
+  }
+  manifest_charge_ = wanted;
+}
+
+void Storer::checkpoint() {
+  const auto versions = all_versions_();
+  auto written = parts_.manifest.checkpoint([&](CheckpointSink& sink) {
+    for (const VersionPtr& version : versions) {
+      if (!version->on_disk.directory) continue;
+      sink.version(version->record());
+      for (const ChunkPtr& chunk : version->chunks())
+        sink.chunk({version->id(), chunk->range, chunk->charge, chunk->checksums});
+    }
+  });
+  if (!written) {
+    faults_.add();
+    log_warning("the manifest cannot be compacted: {}", written.error().message());
+  }
+  account_manifest();
+}
+
+void Storer::stop() {
+  if (writer_) {
+    std::promise<void> begun;  // pieces that wait their turn on the loop reach the writer first
+    loop_.post([&begun] { begun.set_value(); });
+    begun.get_future().wait();
+    writer_->drain();  // its callbacks post to the loop, which runs them before it ends
+    writer_ = nullptr;
+    loop_.post([this] {
+      stopping_ = true;
+      flush();
+      if (auto closed = parts_.manifest.close(true); !closed) {
+        log_warning("the manifest cannot be closed: {}", closed.error().message());
+      }
+    });
+  }
+  loop_.stop();
+}
+
+}  // namespace rangecache::cache

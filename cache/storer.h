@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/metrics.h"
+#include "cache/chunk.h"
+#include "cache/chunk_store.h"
+#include "cache/chunk_writer.h"
+#include "cache/eviction.h"
+#include "cache/ledger.h"
+#include "cache/manifest.h"
+#include "cache/open_chunks.h"
+#include "cache/version.h"
+
+namespace rangecache::cache {
+
+/// Keeps the bytes: the one thread ("rc-store") that decides what is written, what is evicted and
+/// what the manifest says. So eviction, manifest and accounting need no lock, and no reader ever
+/// waits for a disk write. The chunk writer's own threads do the writing.
+///
+/// The life of a piece:  store() -> space reserved (evicting) -> written, renamed -> in the
+/// version's tree, in the eviction policy, in the journal. At any failure the piece is dropped,
+/// its reservation released, the fault counted: readers have its bytes anyway (promise 3).
+class Storer {
+ public:
+  struct Parts {
+    ChunkStore& store;
+    Manifest& manifest;
+    Ledger& ledger;
+    EvictionPolicy& policy;
+    OpenChunks& open_chunks;
+    Metrics& metrics;
+  };
+  explicit Storer(Parts parts);
+  ~Storer();
+
+  /// The writer is made after the storer because it needs its own threads; call before store().
+  void start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()> all_versions);
+
+  /// Takes a sealed piece to the disk, or drops it. Any thread.
+  void store(VersionPtr version, std::shared_ptr<Piece> piece);
+  /// The chunk's file is missing or bad: forget it, delete what is there. Any thread.
+  void discard(ChunkPtr chunk);
+  /// Evicts these chunks (not those in the making), then calls `done` on the store thread.
+  void evict(std::vector<ChunkPtr> chunks, UniqueFunction<void(std::uint64_t chunks, std::uint64_t bytes)> done);
+  /// Writes down what is known of a version (freshness, current or not) if it is on disk.
+  void note(VersionPtr version);
+  /// Enters what the manifest had. Before start() only.
+  void adopt_loaded(const VersionPtr& version, ChunkRecord record);
+  void adopt_directory(const VersionPtr& version);
+  /// Evicts until the ledger's limit holds (the limit may have been lowered). Before start().
+  void shrink_to_limit();
+  /// Removes or adopts chunk files that the index does not know (after a crash). Any thread; the
+  /// walk goes on in steps on the store thread.
+  void run(UniqueFunction<void()> task) { loop_.post(std::move(task)); }
+  bool is_being_written(const VersionId& id, ByteRange range) const {
+    return writing_.count({id, range.begin}) > 0;
+  }
+
+  /// Waits for writes under way, writes the manifest's clean mark, ends the thread. Pieces that
+  /// come later are dropped. After all origins are stopped.
+  void stop();
+
+ private:
+  struct Job {
+    VersionPtr version;
+    std::shared_ptr<Piece> piece;
+    std::uint64_t charge = 0;
+  };
+  void begin(Job job);
+  void finish(Job job, Result<std::uint64_t> disk_bytes);
+  void drop(const Job& job, const Error& error);
+  bool reserve(std::uint64_t bytes);
+  bool evict_one();
+  void remove(Chunk& chunk, const char* why);
+  bool ensure_directory(Version& version);
+  void forget_if_empty(const VersionPtr& version);
+  void flush_soon();
+  void flush();
+  void account_manifest();
+  void checkpoint();
+
+  Parts parts_;
+  ChunkWriter* writer_ = nullptr;
+  std::function<std::vector<VersionPtr>()> all_versions_;
+  Counter& evicted_chunks_;
+  Counter& evicted_bytes_;
+  Counter& faults_;
+  Gauge& chunks_;
+  std::set<std::pair<VersionId, std::uint64_t>> writing_;
+  std::uint64_t manifest_charge_ = 0;
+  bool flush_posted_ = false;
+  bool stopping_ = false;
+  std::int64_t last_fault_logged_ns_ = 0;
+  EventLoop loop_;  // last: its thread uses everything above
+};
+
+}  // namespace rangecache::cache

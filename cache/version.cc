@@ -1,0 +1,289 @@
+#include "cache/version.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "cache/open_chunks.h"
+#include "cache/storer.h"
+
+namespace rangecache::cache {
+
+/// Hands one fetch's bytes to the flight.
+class Version::FlightSink final : public FetchSink {
+ public:
+  FlightSink(VersionPtr version, FlightPtr flight)
+      : version_(std::move(version)), flight_(std::move(flight)) {
+    version_->context_.flights.add(1);
+  }
+  ~FlightSink() override { version_->context_.flights.add(-1); }
+
+  Verdict on_head(const FetchHead& head) override {
+    Effects effects;
+    bool wanted = false;
+    {
+      MutexLock lock(version_->mu_);
+      wanted = version_->coalescer_.flight_head(flight_, head, effects);
+    }
+    version_->carry_out(std::move(effects));
+    return wanted ? Verdict::kContinue : Verdict::kAbort;
+  }
+  Verdict on_data(std::span<const std::byte> data) override {
+    return version_->take(flight_, data);
+  }
+  void on_done(Result<void> result) override {
+    Effects effects;
+    {
+      MutexLock lock(version_->mu_);
+      version_->coalescer_.flight_done(flight_, result, effects);
+    }
+    version_->carry_out(std::move(effects));
+  }
+
+ private:
+  const VersionPtr version_;
+  const FlightPtr flight_;
+};
+
+Version::Version(const VersionContext& context, std::shared_ptr<Origin> origin,
+                 VersionRecord record, bool no_store)
+    : context_(context),
+      origin_(std::move(origin)),
+      identity_(std::move(record)),
+      no_store_(no_store),
+      heard_{identity_.validated_s, identity_.fresh_until_s, identity_.must_revalidate,
+             identity_.current},
+      coalescer_({.size = identity_.size,
+                  .single_response = identity_.validator.kind == Validator::Kind::kPrivate}) {}
+
+VersionRecord Version::record() const {
+  VersionRecord record = identity_;
+  MutexLock lock(mu_);
+  record.validated_s = heard_.validated_s;
+  record.fresh_until_s = heard_.fresh_until_s;
+  record.must_revalidate = heard_.must_revalidate;
+  record.current = heard_.current;
+  return record;
+}
+
+Version::Heard Version::heard() const {
+  MutexLock lock(mu_);
+  return heard_;
+}
+
+void Version::set_heard(Heard heard) {
+  MutexLock lock(mu_);
+  heard_ = heard;
+}
+
+// --- reads ------------------------------------------------------------------------------------
+
+ReadTicket Version::read(ByteRange range, Callback<Slices> done) {
+  auto read = std::make_shared<Read>(range, context_.clock.monotonic_ns(), std::move(done));
+  begin(read);
+  return ReadTicket([weak = weak_from_this(), read] {
+    if (auto version = weak.lock()) version->cancel(read);
+  });
+}
+
+void Version::begin(const ReadPtr& read) {
+  context_.read_requests.add();
+  Slices slices;
+  if (read_cached(*read, slices)) {
+    finish(*read, std::move(slices));
+    return;
+  }
+  Effects effects;
+  ReadBytes bytes;
+  {
+    MutexLock lock(mu_);
+    if (!read->finished) bytes = coalescer_.begin_read(read, effects);
+  }
+  context_.hit_bytes.add(bytes.chunk);
+  context_.memory_hit_bytes.add(bytes.memory);
+  context_.coalesced_bytes.add(bytes.coalesced);
+  context_.miss_bytes.add(bytes.missed);
+  carry_out(std::move(effects));
+}
+
+/// The common case: everything stands in chunk files. One short lock, no allocation that the
+/// slices do not need, no other thread.
+bool Version::read_cached(const Read& read, Slices& slices) {
+  std::vector<Effects::ChunkWanted> parts;
+  {
+    MutexLock lock(mu_);
+    if (read.finished) return false;
+    parts = coalescer_.cached(read.range);
+  }
+  if (parts.empty()) return false;
+  slices.reserve(parts.size());
+  for (const Effects::ChunkWanted& wanted : parts) {
+    auto slice = context_.open_chunks.slice(wanted.chunk, wanted.part);
+    if (!slice) {
+      // The slow path meets the fault again and deals with it.
+      slices.clear();
+      return false;
+    }
+    slices.push_back(*std::move(slice));
+  }
+  context_.hit_bytes.add(read.range.size());
+  return true;
+}
+
+void Version::cancel(const ReadPtr& read) {
+  Effects effects;
+  {
+    MutexLock lock(mu_);
+    coalescer_.cancel_read(read, effects);
+  }
+  carry_out(std::move(effects));
+}
+
+void Version::prefetch(ByteRange range) {
+  Effects effects;
+  {
+    MutexLock lock(mu_);
+    coalescer_.prefetch(range, effects);
+  }
+  carry_out(std::move(effects));
+}
+
+void Version::finish(Read& read, Result<Slices> result) {
+  if (result) {
+    context_.read_bytes.add(read.range.size());
+  } else if (result.error().code == ErrorCode::kStale) {
+    context_.stale_reads.add();
+  }
+  context_.read_seconds.record_ns(context_.clock.monotonic_ns() - read.started_ns);
+  auto callback = std::move(read.callback);
+  callback(std::move(result));
+}
+
+// --- effects ----------------------------------------------------------------------------------
+
+void Version::carry_out(Effects effects) {
+  while (!effects.empty()) {
+    Effects next;
+    for (const auto& transfer : effects.cancel) transfer->cancel();
+    for (const auto& transfer : effects.promote) transfer->promote();
+    for (const FlightPtr& flight : effects.start) start_fetch(flight);
+    for (auto& piece : effects.store) context_.storer.store(shared_from_this(), std::move(piece));
+    for (const auto& wanted : effects.open) open_chunk(wanted, next);
+    for (auto& finished : effects.finished) finish(*finished.read, std::move(finished.result));
+    if (effects.changed) context_.changed(shared_from_this());
+    effects = std::move(next);
+  }
+}
+
+void Version::open_chunk(const Effects::ChunkWanted& wanted, Effects& next) {
+  auto slice = context_.open_chunks.slice(wanted.chunk, wanted.part);
+  if (slice) {
+    MutexLock lock(mu_);
+    coalescer_.chunk_ready(wanted.read, wanted.part, *std::move(slice), next);
+    return;
+  }
+  if (!wanted.chunk->evicted) {
+    context_.cache_faults.add();
+    log_warning("{}: the chunk is dropped, its bytes are fetched again", slice.error().message());
+    context_.storer.discard(wanted.chunk);
+  }
+  remove_chunk(*wanted.chunk);
+  MutexLock lock(mu_);
+  coalescer_.chunk_failed(wanted.read, wanted.part, next);
+}
+
+void Version::start_fetch(const FlightPtr& flight) {
+  FetchRequest request{identity_.key, flight->range, identity_.validator, flight->priority};
+  auto transfer =
+      origin_->fetch(std::move(request), std::make_shared<FlightSink>(shared_from_this(), flight));
+  attach(flight, std::move(transfer));
+}
+
+void Version::attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer) {
+  bool cancel = false, resume = false;
+  {
+    MutexLock lock(mu_);
+    cancel = flight->abandoned;
+    resume = std::exchange(flight->resume_wanted, false);
+    if (!cancel) flight->transfer = transfer;
+  }
+  if (cancel) transfer->cancel();
+  if (resume) transfer->resume();
+}
+
+Version::Adopted Version::adopt(ByteRange range) {
+  MutexLock lock(mu_);
+  FlightPtr flight = coalescer_.adopt(range);
+  if (!flight) return {};
+  return {std::make_shared<FlightSink>(shared_from_this(), flight), flight};
+}
+
+FetchSink::Verdict Version::take(const FlightPtr& flight, std::span<const std::byte> data) {
+  Effects effects;
+  Coalescer::Append append{};
+  {
+    MutexLock lock(mu_);
+    append = coalescer_.flight_data(flight, data, *context_.pool, effects);
+  }
+  carry_out(std::move(effects));
+  switch (append) {
+    case Coalescer::Append::kTaken: return FetchSink::Verdict::kContinue;
+    case Coalescer::Append::kAbandoned: return FetchSink::Verdict::kAbort;
+    case Coalescer::Append::kNoMemory: break;
+  }
+  context_.pool->when_available(kPieceSize, [self = shared_from_this(), flight] {
+    std::shared_ptr<Transfer> transfer;
+    {
+      MutexLock lock(self->mu_);
+      transfer = flight->transfer;
+      if (!transfer) flight->resume_wanted = true;
+    }
+    if (transfer) transfer->resume();
+  });
+  return FetchSink::Verdict::kPause;
+}
+
+// --- chunks -----------------------------------------------------------------------------------
+
+void Version::piece_stored(const Piece& piece, ChunkPtr chunk) {
+  MutexLock lock(mu_);
+  cached_bytes_ += chunk->range.size();
+  coalescer_.piece_stored(piece, std::move(chunk));
+}
+
+void Version::piece_dropped(const Piece& piece) {
+  MutexLock lock(mu_);
+  coalescer_.piece_dropped(piece);
+}
+
+void Version::insert_chunk(ChunkPtr chunk) {
+  MutexLock lock(mu_);
+  cached_bytes_ += chunk->range.size();
+  coalescer_.insert_chunk(std::move(chunk));
+}
+
+bool Version::remove_chunk(Chunk& chunk) {
+  MutexLock lock(mu_);
+  const std::uint64_t size = chunk.range.size();  // the chunk may die with its last reference
+  if (!coalescer_.remove_chunk(chunk)) return false;
+  cached_bytes_ -= size;
+  return true;
+}
+
+std::vector<ChunkPtr> Version::chunks() const {
+  MutexLock lock(mu_);
+  std::vector<ChunkPtr> chunks;
+  coalescer_.chunks().for_each_overlap({0, identity_.size},
+                                       [&](Chunk& chunk) { chunks.emplace_back(&chunk); });
+  return chunks;
+}
+
+std::vector<ByteRange> Version::flight_ranges() const {
+  MutexLock lock(mu_);
+  std::vector<ByteRange> ranges;
+  for (const auto& [begin, flight] : coalescer_.flights()) {
+    if (!flight->pending().empty()) ranges.push_back(flight->pending());
+  }
+  return ranges;
+}
+
+}  // namespace rangecache::cache

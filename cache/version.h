@@ -1,0 +1,129 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "base/origin.h"
+#include "base/read_ticket.h"
+#include "base/slice.h"
+#include "cache/buffer_pool.h"
+#include "cache/coalescer.h"
+#include "cache/records.h"
+
+namespace rangecache::cache {
+
+class OpenChunks;
+class Storer;
+class Version;
+
+/// What all versions share. Owned by the Cache; outlives them.
+struct VersionContext {
+  std::shared_ptr<BufferPool> pool;
+  OpenChunks& open_chunks;
+  Storer& storer;
+  const Clock& clock;
+  Counter& read_requests;
+  Counter& read_bytes;
+  Counter& hit_bytes;
+  Counter& memory_hit_bytes;
+  Counter& miss_bytes;
+  Counter& coalesced_bytes;
+  Counter& stale_reads;
+  Counter& cache_faults;
+  Gauge& flights;
+  Histogram& read_seconds;
+  /// The origin no longer has this version (412, or another validator in an answer).
+  std::function<void(const std::shared_ptr<Version>&)> changed;
+};
+
+/// One version of one object: the unit that bytes belong to. Knows which of its bytes are on
+/// disk, in memory or under way, and who waits for them: a Coalescer under a lock, and the hands
+/// that carry out what it decides. Thread-safe; no lock is held over I/O or a callback.
+class Version : public std::enable_shared_from_this<Version> {
+ public:
+  Version(const VersionContext& context, std::shared_ptr<Origin> origin, VersionRecord record,
+          bool no_store);
+
+  const VersionId& id() const { return identity_.id; }
+  const std::string& key() const { return identity_.key; }
+  const Validator& validator() const { return identity_.validator; }
+  std::uint64_t size() const { return identity_.size; }
+  std::int64_t modified_s() const { return identity_.modified_s; }
+  /// Identity and what was last heard of it, as it is written down.
+  VersionRecord record() const EXCLUDES(mu_);
+  /// The origin was heard of this version (or, with current = false, of a newer one).
+  struct Heard {
+    std::int64_t validated_s = 0;
+    std::int64_t fresh_until_s = 0;
+    bool must_revalidate = false;
+    bool current = false;
+  };
+  Heard heard() const EXCLUDES(mu_);
+  void set_heard(Heard heard) EXCLUDES(mu_);
+  const std::shared_ptr<Origin>& origin() const { return origin_; }
+  std::string url() const { return origin_->url_of(identity_.key); }
+  bool no_store() const { return no_store_; }
+
+  /// `range` must lie within the object and not be empty.
+  ReadTicket read(ByteRange range, Callback<Slices> done);
+  /// The same for a read that was made before its version was known.
+  void begin(const ReadPtr& read);
+  void cancel(const ReadPtr& read);
+  void prefetch(ByteRange range);
+
+  /// Makes a fetch that was begun before the version was known one of this version's flights:
+  /// forward its calls (on_head included) to the sink. nullptr: its bytes are not wanted.
+  struct Adopted {
+    std::shared_ptr<FetchSink> sink;
+    FlightPtr flight;
+  };
+  Adopted adopt(ByteRange range);
+  void attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer);
+
+  // For the store thread.
+  void piece_stored(const Piece& piece, ChunkPtr chunk) EXCLUDES(mu_);
+  void piece_dropped(const Piece& piece) EXCLUDES(mu_);
+  void insert_chunk(ChunkPtr chunk) EXCLUDES(mu_);
+  bool remove_chunk(Chunk& chunk) EXCLUDES(mu_);
+
+  std::vector<ChunkPtr> chunks() const EXCLUDES(mu_);  ///< in order of begin
+  std::vector<ByteRange> flight_ranges() const EXCLUDES(mu_);
+  std::uint64_t cached_bytes() const { return cached_bytes_.load(std::memory_order_relaxed); }
+
+  /// The store thread's own notes.
+  struct OnDisk {
+    bool directory = false;
+    std::uint32_t files = 0;    ///< chunks, and writes under way
+  };
+  OnDisk on_disk;
+
+ private:
+  class FlightSink;
+  friend class FlightSink;
+
+  void carry_out(Effects effects);
+  void start_fetch(const FlightPtr& flight);
+  void open_chunk(const Effects::ChunkWanted& wanted, Effects& next);
+  void finish(Read& read, Result<Slices> result);
+  bool read_cached(const Read& read, Slices& slices);
+  FetchSink::Verdict take(const FlightPtr& flight, std::span<const std::byte> data);
+
+  const VersionContext& context_;
+  const std::shared_ptr<Origin> origin_;
+  const VersionRecord identity_;  ///< only the fields that never change
+  const bool no_store_;
+  std::atomic<std::uint64_t> cached_bytes_{0};
+
+  mutable Mutex mu_;
+  Heard heard_ GUARDED_BY(mu_);
+  Coalescer coalescer_ GUARDED_BY(mu_);
+};
+using VersionPtr = std::shared_ptr<Version>;
+
+}  // namespace rangecache::cache

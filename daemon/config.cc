@@ -1,0 +1,245 @@
+#include "daemon/config.h"
+
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <toml++/toml.h>
+
+#include "base/paths.h"
+#include "rangecache/version.h"
+
+namespace rangecache::daemon {
+namespace {
+
+/// Options as typed; checked by to_config().
+struct Raw {
+  std::string config_file, cache_dir, cache_size, memory_limit = "256MiB", socket, log_level = "info",
+                           log_file, freshness = "http", stale_if_error = "0s",
+                           eviction = "s3fifo", writer = "auto", urls;
+  std::vector<std::string> mount;
+  bool daemonize = false;
+  bool allow_other = false;
+};
+
+constexpr const char* kFooter = R"(Examples:
+  rangecached https://example.org/data/ /mnt/data      mount a directory tree, in the foreground
+  rangecached --daemonize --cache-size 20GiB URL DIR   return once the mount is ready
+  rangecached                                          serve the socket API only
+  cachectl stats                                       see what it did
+
+A config file (TOML) takes the same names: cache-size = "20GiB". SIGTERM, SIGINT and
+`cachectl shutdown` unmount and save. The socket is also found by RANGECACHE_SOCKET.)";
+
+void declare(CLI::App& app, Raw& raw) {
+  app.add_option("--config", raw.config_file, "Read options from this TOML file")->type_name("FILE");
+  app.add_option("--cache-dir", raw.cache_dir,
+                 "Where cached bytes are kept (default: ~/.cache/rangecache)")
+      ->type_name("DIR");
+  app.add_option("--cache-size", raw.cache_size,
+                 "Hard limit of the cache directory, e.g. 20GiB (default: a fifth of the free space)")
+      ->type_name("SIZE");
+  app.add_option("--memory-limit", raw.memory_limit, "Limit of object bytes held in memory")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  app.add_option("--socket", raw.socket, "Path of the API's socket")->type_name("PATH");
+  app.add_option("--freshness", raw.freshness,
+                 "When to ask the origin again: http, ttl=<time>, always, immutable, offline")
+      ->type_name("POLICY")
+      ->capture_default_str();
+  app.add_option("--stale-if-error", raw.stale_if_error,
+                 "How long past its time cached data serves while the origin is unreachable")
+      ->type_name("TIME")
+      ->capture_default_str();
+  app.add_option("--eviction", raw.eviction, "What is evicted first: s3fifo or lru")
+      ->type_name("POLICY")
+      ->capture_default_str();
+  app.add_option("--writer", raw.writer, "How chunks are written: auto, io_uring or threads")
+      ->type_name("KIND")
+      ->capture_default_str();
+  app.add_option("--urls", raw.urls, "Mount the URLs that this file lists, one a line")
+      ->type_name("FILE");
+  app.add_option("--log-level", raw.log_level, "trace, debug, info, warn, error or off")
+      ->type_name("LEVEL")
+      ->capture_default_str();
+  app.add_option("--log-file", raw.log_file, "Append the log here instead of stderr")
+      ->type_name("FILE");
+  app.add_flag("--allow-other", raw.allow_other, "Let other users read the mount");
+  app.add_flag("--daemonize", raw.daemonize, "Return once the mount is ready");
+  app.add_option("mount", raw.mount, "What to mount (http, https or file URL), and where")
+      ->type_name("[URL] MOUNTPOINT")
+      ->expected(0, 2);
+}
+
+Error usage(std::string text) { return Error(ErrorCode::kInvalidArgument, std::move(text)); }
+
+std::string toml_text(const toml::node& node) {
+  if (auto text = node.value<std::string>()) return *text;
+  if (auto flag = node.as_boolean()) return flag->get() ? "true" : "false";
+  if (auto number = node.value<std::int64_t>()) return fmt::format("{}", *number);
+  return "";
+}
+
+/// Gives each key of the file to the option of the same name, unless the command line had it.
+Result<void> apply_file(CLI::App& app, const std::string& path) {
+  toml::parse_result file;
+  try {
+    file = toml::parse_file(path);
+  } catch (const toml::parse_error& error) {
+    const auto where = error.source().begin;
+    return usage(where.line > 0 ? fmt::format("{}:{}:{}: {}", path, where.line, where.column,
+                                              error.description())
+                                : fmt::format("{}: {}", path, error.description()));
+  }
+  for (const auto& [key, node] : file) {
+    const std::string name(key.str());
+    const auto where = fmt::format("{}:{}", path, node.source().begin.line);
+    CLI::Option* option = name == "config" ? nullptr : app.get_option_no_throw("--" + name);
+    std::vector<std::string> values;
+    if (name == "url" || name == "mountpoint") continue;  // read below: they are positional
+    if (!option) return usage(fmt::format("{}: unknown key '{}'; the keys are the long options of "
+                                          "rangecached --help, and url, mountpoint", where, name));
+    const std::string text = toml_text(node);
+    if (text.empty()) return usage(fmt::format("{}: '{}' must be a string, number or boolean", where, name));
+    if (option->count() > 0) continue;
+    try {
+      option->add_result(text);
+      option->run_callback();
+    } catch (const CLI::Error& error) {
+      return usage(fmt::format("{}: {}: {}", where, name, error.what()));
+    }
+  }
+  CLI::Option* mount = app.get_option("mount");
+  if (mount->count() == 0) {
+    for (const char* name : {"url", "mountpoint"}) {
+      if (const auto* node = file.get(name)) mount->add_result(toml_text(*node));
+    }
+    if (mount->count() > 0) mount->run_callback();
+  }
+  return {};
+}
+
+std::string home_directory() {
+  if (const char* home = std::getenv("HOME"); home && *home) return home;
+  const passwd* user = getpwuid(getuid());
+  return user ? user->pw_dir : "/";
+}
+
+std::string default_cache_directory() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache)
+    return std::string(cache) + "/rangecache";
+  return home_directory() + "/.cache/rangecache";
+}
+
+/// A fifth of what is free where the cache will stand, but at most 64 GiB.
+Result<std::uint64_t> default_size(const std::string& directory) {
+  std::filesystem::path existing = std::filesystem::absolute(directory);
+  std::error_code error;
+  while (existing.has_parent_path() && existing != existing.parent_path() &&
+         !std::filesystem::exists(existing, error)) {
+    existing = existing.parent_path();
+  }
+  struct statvfs space {};
+  if (statvfs(existing.c_str(), &space) != 0)
+    return Error(ErrorCode::kIo, "cannot tell the free space of " + existing.string(), errno);
+  const std::uint64_t free_bytes = std::uint64_t{space.f_bavail} * space.f_frsize;
+  const std::uint64_t share = std::min<std::uint64_t>(free_bytes / 5, 64ULL << 30);
+  return std::max(share, cache::kMinSizeBytes);
+}
+
+Result<std::uint64_t> size_option(const char* name, const std::string& text, std::uint64_t least) {
+  auto size = parse_size(text);
+  if (!size) return usage(fmt::format("--{}: {}", name, size.error().context));
+  if (*size < least)
+    return usage(fmt::format("--{} {}: at least {}MiB are needed", name, text, least >> 20));
+  return *size;
+}
+
+Result<Config> to_config(const Raw& raw) {
+  Config config;
+  config.cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
+  if (raw.cache_size.empty()) {
+    RC_ASSIGN(config.cache.size_bytes, default_size(config.cache.directory));
+  } else {
+    RC_ASSIGN(config.cache.size_bytes,
+              size_option("cache-size", raw.cache_size, cache::kMinSizeBytes));
+  }
+  RC_ASSIGN(config.cache.memory_bytes,
+            size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
+  RC_ASSIGN(config.cache.freshness, cache::parse_freshness_policy(raw.freshness));
+  RC_ASSIGN(config.cache.freshness.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
+  if (raw.eviction == "lru") config.cache.eviction = cache::EvictionKind::kLru;
+  else if (raw.eviction != "s3fifo")
+    return usage("--eviction " + raw.eviction + ": use s3fifo or lru");
+  if (raw.writer == "threads") config.cache.writer = cache::WriterKind::kThreads;
+  else if (raw.writer == "io_uring") config.cache.writer = cache::WriterKind::kIoUring;
+  else if (raw.writer != "auto") return usage("--writer " + raw.writer + ": use auto, io_uring or threads");
+  RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
+  config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
+  config.log_file = raw.log_file;
+  config.daemonize = raw.daemonize;
+  config.allow_other = raw.allow_other;
+  config.urls_file = raw.urls;
+
+  const std::size_t wanted = raw.urls.empty() ? 2 : 1;
+  if (!raw.mount.empty() && raw.mount.size() != wanted) {
+    return usage(raw.urls.empty() ? "give both a URL and a mount point: rangecached URL MOUNTPOINT"
+                                  : "with --urls give just the mount point");
+  }
+  if (raw.mount.empty() && !raw.urls.empty()) return usage("--urls needs a mount point");
+  if (!raw.mount.empty()) {
+    config.mountpoint = raw.mount.back();
+    if (raw.urls.empty()) config.url = raw.mount.front();
+  }
+  return config;
+}
+
+}  // namespace
+
+Result<std::uint64_t> parse_size(const std::string& text) {
+  const Error wrong = usage("'" + text + "' is not a size: write 500MiB, 20GiB or a number of bytes");
+  char* end = nullptr;
+  if (text.empty() || (text[0] != '.' && (text[0] < '0' || text[0] > '9'))) return wrong;
+  const double number = std::strtod(text.c_str(), &end);
+  std::string unit(end);
+  for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  double scale = 1;
+  if (!unit.empty() && unit != "b") {
+    const auto power = std::string("kmgt").find(unit[0]);
+    const std::string rest = unit.substr(1);
+    if (power == std::string::npos || (rest != "" && rest != "b" && rest != "ib")) return wrong;
+    scale = std::pow(rest == "b" ? 1000.0 : 1024.0, static_cast<double>(power + 1));
+  }
+  const double bytes = number * scale;
+  if (!(bytes >= 0) || bytes > 9e18) return wrong;
+  return static_cast<std::uint64_t>(bytes);
+}
+
+CommandLine parse_command_line(int argc, const char* const* argv) {
+  CLI::App app{"rangecached: makes remote files behave like local ones", "rangecached"};
+  app.set_version_flag("--version", std::string("rangecached ") + RANGECACHE_VERSION);
+  app.footer(kFooter);
+  Raw raw;
+  declare(app, raw);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return {std::nullopt, app.exit(error) == 0 ? 0 : 2};
+  }
+  Result<Config> config = usage("");
+  Result<void> file;
+  if (!raw.config_file.empty()) file = apply_file(app, raw.config_file);
+  config = file ? to_config(raw) : Result<Config>(file.error());
+  if (!config) {
+    fmt::print(stderr, "rangecached: {}\n", config.error().context);
+    return {std::nullopt, 2};
+  }
+  return {std::move(*config), 0};
+}
+
+}  // namespace rangecache::daemon

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "cache/cache.h"
+#include "rangecache/result.h"
+
+namespace rangecache::daemon {
+
+/// What the command line and the config file say, checked and with the defaults filled in.
+struct Config {
+  cache::CacheOptions cache;
+  std::string socket_path;
+  LogLevel log_level = LogLevel::kInfo;
+  std::string log_file;          ///< empty: stderr
+  bool daemonize = false;
+  bool allow_other = false;
+  std::string url;               ///< empty: no mount at start
+  std::string urls_file;         ///< a list of URLs to mount instead of `url`
+  std::string mountpoint;
+};
+
+/// What parse_command_line() came to: a config, or an exit (help, version, wrong usage) whose
+/// text was printed already.
+struct CommandLine {
+  std::optional<Config> config;
+  int exit_code = 0;
+};
+
+/// Reads the arguments and the file that --config names. Options and keys have the same names;
+/// the command line wins. Prints help and errors itself.
+CommandLine parse_command_line(int argc, const char* const* argv);
+
+/// "64MiB", "1.5G", "10000000": a size in bytes. K, M, G and T are powers of 1024 (KB is 1000).
+Result<std::uint64_t> parse_size(const std::string& text);
+
+}  // namespace rangecache::daemon

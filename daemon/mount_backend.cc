@@ -1,0 +1,228 @@
+#include "daemon/mount_backend.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "daemon/reader.h"
+
+namespace rangecache::daemon {
+namespace {
+
+constexpr std::int64_t kRootValid_ms = 3'600'000;
+
+/// st_ino: the same for all versions of an object, in every run.
+std::uint64_t stable_ino(const ObjectAddress& address) {
+  const std::string text = address.origin->id() + '\n' + address.key;
+  return XXH3_64bits(text.data(), text.size()) | 2;  // never 0, never the root's 1
+}
+
+std::int64_t now_ms() { return system_clock().monotonic_ns() / 1'000'000; }
+
+}  // namespace
+
+class MountBackend::DirectoryNode final : public fuse::Node {
+ public:
+  explicit DirectoryNode(ObjectAddress directory) : address(std::move(directory)) {}
+  fuse::NodeAttributes attributes() const override {
+    return {.is_directory = true,
+            .modified_s = 0,
+            .stable_ino = address.origin ? stable_ino(address) : 1,
+            .valid_for_ms = address.origin ? std::max<std::int64_t>(0, valid_until_ms - now_ms())
+                                           : kRootValid_ms};
+  }
+  const ObjectAddress address;  ///< no origin: the root of a flat mount
+  std::atomic<std::int64_t> valid_until_ms{0};
+};
+
+class MountBackend::FileNode final : public fuse::Node {
+ public:
+  explicit FileNode(cache::SnapshotPtr pinned) : snapshot(std::move(pinned)) {}
+  fuse::NodeAttributes attributes() const override {
+    return {.is_directory = false,
+            .size = snapshot->size(),
+            .modified_s = std::max<std::int64_t>(0, snapshot->modified_s()),
+            .stable_ino = stable_ino(snapshot->address()),
+            .valid_for_ms = std::max<std::int64_t>(0, valid_until_ms - now_ms())};
+  }
+  const cache::SnapshotPtr snapshot;
+  std::atomic<std::int64_t> valid_until_ms{0};
+};
+
+class MountBackend::OpenHandle final : public fuse::Handle {
+ public:
+  explicit OpenHandle(cache::ReadAhead::Options options) : reader(options) {}
+  Reader reader;
+};
+
+MountBackend::MountBackend(cache::Cache& cache, MountSource source)
+    : cache_(cache), source_(std::move(source)) {
+  root_ = std::make_shared<DirectoryNode>(source_.files.empty() ? source_.directory
+                                                                : ObjectAddress{});
+}
+
+MountBackend::~MountBackend() = default;
+
+// --- nodes ------------------------------------------------------------------------------------
+
+void MountBackend::sweep_locked() {
+  if (files_.size() + directories_.size() < sweep_at_) return;
+  for (auto it = files_.begin(); it != files_.end();)
+    it = it->second.expired() ? files_.erase(it) : std::next(it);
+  for (auto it = directories_.begin(); it != directories_.end();)
+    it = it->second.expired() ? directories_.erase(it) : std::next(it);
+  sweep_at_ = std::max<std::size_t>(1024, 2 * (files_.size() + directories_.size()));
+}
+
+fuse::NodePtr MountBackend::file_node(const cache::SnapshotPtr& snapshot,
+                                      std::int64_t valid_for_ms) {
+  std::shared_ptr<FileNode> node;
+  {
+    MutexLock lock(mu_);
+    std::weak_ptr<FileNode>& slot = files_[snapshot.get()];
+    node = slot.lock();  // alive: it holds its snapshot, so the address was not used again
+    if (!node) slot = node = std::make_shared<FileNode>(snapshot);
+    sweep_locked();
+  }
+  node->valid_until_ms = now_ms() + valid_for_ms;
+  return node;
+}
+
+fuse::NodePtr MountBackend::directory_node(const ObjectAddress& address,
+                                           std::int64_t valid_for_ms) {
+  std::shared_ptr<DirectoryNode> node;
+  {
+    MutexLock lock(mu_);
+    std::weak_ptr<DirectoryNode>& slot = directories_[address.key];
+    node = slot.lock();
+    if (!node) slot = node = std::make_shared<DirectoryNode>(address);
+    sweep_locked();
+  }
+  node->valid_until_ms = now_ms() + valid_for_ms;
+  return node;
+}
+
+fuse::NodePtr MountBackend::node_for(const cache::Found& found) {
+  return found.is_directory ? directory_node(found.address, found.valid_for_ms)
+                            : file_node(found.file, found.valid_for_ms);
+}
+
+std::vector<fuse::NodePtr> MountBackend::nodes_of(const ObjectAddress& address) {
+  std::vector<fuse::NodePtr> nodes;
+  MutexLock lock(mu_);
+  for (const auto& [snapshot, weak] : files_) {
+    const auto node = weak.lock();
+    if (node && node->snapshot->address().origin == address.origin &&
+        node->snapshot->address().key == address.key) {
+      nodes.push_back(node);
+    }
+  }
+  return nodes;
+}
+
+// --- lookups ----------------------------------------------------------------------------------
+
+void MountBackend::lookup(const fuse::NodePtr& directory, std::string name,
+                          Callback<fuse::NodePtr> done) {
+  const auto& parent = static_cast<const DirectoryNode&>(*directory);
+  if (!parent.address.origin) {
+    for (const auto& [file_name, address] : source_.files) {
+      if (file_name != name) continue;
+      return cache_.catalog().open(
+          address, [self = shared_from_this(), done = std::move(done)](
+                       Result<cache::SnapshotPtr> snapshot) mutable {
+            if (!snapshot) return done(snapshot.error());
+            done(self->file_node(*snapshot, 1000));
+          });
+    }
+    return done(Error(ErrorCode::kNotFound, name));
+  }
+  cache_.catalog().lookup(parent.address, std::move(name),
+                          [self = shared_from_this(),
+                           done = std::move(done)](Result<cache::Found> found) mutable {
+                            if (!found) return done(found.error());
+                            done(self->node_for(*found));
+                          });
+}
+
+void MountBackend::list(const fuse::NodePtr& directory,
+                        Callback<std::shared_ptr<const fuse::Directory>> done) {
+  const auto& parent = static_cast<const DirectoryNode&>(*directory);
+  if (!parent.address.origin) {
+    auto entries = std::make_shared<fuse::Directory>();
+    for (const auto& [name, address] : source_.files)
+      entries->push_back({name, false, stable_ino(address), nullptr});
+    return done(std::move(entries));
+  }
+  cache_.catalog().list(
+      parent.address, [self = shared_from_this(), address = parent.address,
+                       done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
+        if (!listing) return done(listing.error());
+        auto entries = std::make_shared<fuse::Directory>();
+        entries->reserve((*listing)->entries.size());
+        for (const ListEntry& entry : (*listing)->entries) {
+          const auto known =
+              self->cache_.catalog().known(address, entry, (*listing)->fresh_until_ns);
+          fuse::DirEntry shown{entry.name, entry.is_directory, 0, nullptr};
+          if (known) {
+            shown.stable_ino = stable_ino(known->address);
+            shown.node = self->node_for(*known);
+          } else {
+            shown.stable_ino = stable_ino(
+                {address.origin, address.origin->child_key(address.key, entry.name, false)});
+          }
+          entries->push_back(std::move(shown));
+        }
+        done(std::move(entries));
+      });
+}
+
+// --- files ------------------------------------------------------------------------------------
+
+std::unique_ptr<fuse::Handle> MountBackend::open(const fuse::NodePtr&) {
+  return std::make_unique<OpenHandle>(
+      read_ahead_options(cache_.options().memory_bytes, cache_.options().size_bytes));
+}
+
+ReadTicket MountBackend::read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,
+                              Callback<Slices> done) {
+  const auto& node = static_cast<const FileNode&>(*file);
+  return static_cast<OpenHandle&>(handle).reader.read(*node.snapshot, range, std::move(done));
+}
+
+std::vector<std::pair<std::string, std::string>> MountBackend::extended_attributes(
+    const fuse::NodePtr& node) {
+  std::vector<std::pair<std::string, std::string>> attributes;
+  const auto add = [&](const char* name, std::string value) {
+    attributes.emplace_back(std::string("user.rangecache.") + name, std::move(value));
+  };
+  if (const auto* directory = dynamic_cast<const DirectoryNode*>(node.get())) {
+    if (directory->address.origin)
+      add("url", directory->address.origin->url_of(directory->address.key));
+    return attributes;
+  }
+  const auto& snapshot = *static_cast<const FileNode&>(*node).snapshot;
+  add("url", snapshot.address().origin->url_of(snapshot.address().key));
+  const cache::VersionPtr version = snapshot.version();
+  add("cached_bytes", fmt::format("{}", version ? version->cached_bytes() : 0));
+  if (!version) return attributes;  // not read yet: nothing more is known
+  const auto heard = version->heard();
+  const std::int64_t now = system_clock().unix_s();
+  add("etag", version->validator().value);
+  add("version", version->id().hex());
+  add("age", fmt::format("{}", std::max<std::int64_t>(0, now - heard.validated_s)));
+  add("fresh_for", fmt::format("{}", std::max<std::int64_t>(0, heard.fresh_until_s - now)));
+  add("current", heard.current ? "1" : "0");
+  return attributes;
+}
+
+fuse::FileSystemSpace MountBackend::space() {
+  const std::uint64_t limit = cache_.options().size_bytes;
+  const std::uint64_t used = cache_.disk_used();
+  MutexLock lock(mu_);
+  return {limit, limit - std::min(limit, used), files_.size()};
+}
+
+}  // namespace rangecache::daemon

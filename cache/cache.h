@@ -72,7 +72,8 @@ class Cache {
  private:
   Cache(CacheOptions options, const Clock& clock, Metrics& metrics);
   Result<void> load(const FindOrigin& find_origin, FileSystem& files);
-  void adopt_strays();
+  void adopt_strays(const FindOrigin& find_origin);
+  bool adopt_stray(const FoundChunk& found, const FindOrigin& find_origin);
 
   const CacheOptions options_;
   const Clock& clock_;

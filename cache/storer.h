@@ -56,13 +56,6 @@ class Storer {
   void adopt_directory(const VersionPtr& version);
   /// Evicts until the ledger's limit holds (the limit may have been lowered). Before start().
   void shrink_to_limit();
-  /// Removes or adopts chunk files that the index does not know (after a crash). Any thread; the
-  /// walk goes on in steps on the store thread.
-  void run(UniqueFunction<void()> task) { loop_.post(std::move(task)); }
-  bool is_being_written(const VersionId& id, ByteRange range) const {
-    return writing_.count({id, range.begin}) > 0;
-  }
-
   /// Waits for writes under way, writes the manifest's clean mark, ends the thread. Pieces that
   /// come later are dropped. After all origins are stopped.
   void stop();

@@ -1,0 +1,185 @@
+#include "daemon/api_service.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "daemon/reader.h"
+#include "rangecache/version.h"
+
+namespace rangecache::daemon {
+namespace {
+
+ObjectInfo info_of(const cache::Version& version) {
+  return {.url = version.url(),
+          .size = version.size(),
+          .is_directory = false,
+          .validator = version.validator().value,
+          .modified_s = version.modified_s(),
+          .cached_bytes = version.cached_bytes()};
+}
+
+class ApiFile final : public OpenFile {
+ public:
+  ApiFile(cache::SnapshotPtr pinned, ObjectInfo object, cache::ReadAhead::Options options)
+      : snapshot(std::move(pinned)), reader(options), info_(std::move(object)) {}
+  const ObjectInfo& info() const override { return info_; }
+
+  const cache::SnapshotPtr snapshot;
+  Reader reader;
+
+ private:
+  const ObjectInfo info_;
+};
+
+ObjectInfo info_of(const cache::Snapshot& snapshot) {
+  if (const auto version = snapshot.version()) return info_of(*version);
+  return {.url = snapshot.address().origin->url_of(snapshot.address().key),
+          .size = snapshot.size(),
+          .is_directory = false,
+          .validator = {},
+          .modified_s = snapshot.modified_s(),
+          .cached_bytes = 0};
+}
+
+bool begins_with(const std::string& text, const std::string& prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
+
+}  // namespace
+
+ApiService::ApiService(Parts parts)
+    : parts_(std::move(parts)), started_s_(system_clock().unix_s()) {}
+
+void ApiService::open(std::string url, Callback<std::shared_ptr<OpenFile>> done) {
+  auto address = parts_.origins.resolve(url);
+  if (!address) return done(address.error());
+  const auto options =
+      read_ahead_options(parts_.cache.options().memory_bytes, parts_.cache.options().size_bytes);
+  parts_.cache.catalog().open(
+      *address, [options, done = std::move(done)](Result<cache::SnapshotPtr> snapshot) mutable {
+        if (!snapshot) return done(snapshot.error());
+        done(std::shared_ptr<OpenFile>(
+            std::make_shared<ApiFile>(*snapshot, info_of(**snapshot), options)));
+      });
+}
+
+ReadTicket ApiService::read(const std::shared_ptr<OpenFile>& file, ByteRange range,
+                            Callback<Slices> done) {
+  auto& api_file = static_cast<ApiFile&>(*file);
+  return api_file.reader.read(*api_file.snapshot, range, std::move(done));
+}
+
+void ApiService::stat(std::string url, Callback<ObjectInfo> done) {
+  auto address = parts_.origins.resolve(url);
+  if (!address) return done(address.error());
+  if (address->key.empty() || address->key.back() == '/') {
+    return parts_.cache.catalog().list(
+        *address, [url, done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
+          if (!listing) return done(listing.error());
+          ObjectInfo info;
+          info.url = url;
+          info.is_directory = true;
+          done(std::move(info));
+        });
+  }
+  parts_.cache.catalog().open(
+      *address, [url, done = std::move(done)](Result<cache::SnapshotPtr> snapshot) mutable {
+        if (snapshot) return done(info_of(**snapshot));
+        if (snapshot.error().code != ErrorCode::kIsDirectory) return done(snapshot.error());
+        ObjectInfo info;
+        info.url = url;
+        info.is_directory = true;
+        done(std::move(info));
+      });
+}
+
+void ApiService::list(std::string url, Callback<std::vector<ListEntry>> done) {
+  if (url.empty() || url.back() != '/') url += '/';
+  auto address = parts_.origins.resolve(url);
+  if (!address) return done(address.error());
+  parts_.cache.catalog().list(
+      *address, [done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
+        if (!listing) return done(listing.error());
+        done((*listing)->entries);
+      });
+}
+
+std::string ApiService::stats_json() {
+  nlohmann::json json;
+  json["version"] = RANGECACHE_VERSION;
+  json["pid"] = getpid();
+  json["uptime_s"] = system_clock().unix_s() - started_s_;
+  json["cache_dir"] = parts_.cache.options().directory;
+  json["freshness"] = cache::to_string(parts_.cache.options().freshness);
+  json["mounts"] = nlohmann::json::array();
+  for (const MountInfo& mount : parts_.mounts.list())
+    json["mounts"].push_back({{"url", mount.url}, {"mountpoint", mount.mountpoint}});
+  nlohmann::json& metrics = json["metrics"] = nlohmann::json::object();
+  for (const Metrics::Sample& sample : parts_.metrics.samples()) metrics[sample.name] = sample.value;
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string ApiService::prometheus_text() { return parts_.metrics.prometheus_text(); }
+
+void ApiService::cached_objects(std::string url_prefix,
+                                Callback<std::vector<CachedObject>> done) {
+  std::vector<CachedObject> objects;
+  const std::int64_t now = system_clock().unix_s();
+  for (const cache::VersionPtr& version : parts_.cache.catalog().versions()) {
+    if (version->cached_bytes() == 0 || !begins_with(version->url(), url_prefix)) continue;
+    const auto heard = version->heard();
+    objects.push_back({.info = info_of(*version),
+                       .chunks = version->chunks().size(),
+                       .age_s = std::max<std::int64_t>(0, now - heard.validated_s),
+                       .current = heard.current});
+  }
+  std::sort(objects.begin(), objects.end(), [](const CachedObject& a, const CachedObject& b) {
+    return a.info.url < b.info.url;
+  });
+  done(std::move(objects));
+}
+
+void ApiService::map(std::string url, Callback<ObjectMap> done) {
+  auto address = parts_.origins.resolve(url);
+  if (!address) return done(address.error());
+  const cache::VersionPtr version = parts_.cache.catalog().current(*address);
+  if (!version) {
+    return done(Error(ErrorCode::kNotFound, address->origin->url_of(address->key) +
+                                                ": nothing of it is cached; cachectl ls lists "
+                                                "what is"));
+  }
+  ObjectMap map{info_of(*version), {}, version->flight_ranges()};
+  for (const cache::ChunkPtr& chunk : version->chunks()) map.chunks.push_back(chunk->range);
+  done(std::move(map));
+}
+
+void ApiService::evict(std::string url_prefix, Callback<EvictResult> done) {
+  parts_.cache.evict(
+      [&](const cache::Version& version) { return begins_with(version.url(), url_prefix); },
+      [done = std::move(done)](cache::Cache::Evicted evicted) mutable {
+        done(EvictResult{evicted.objects, evicted.chunks, evicted.bytes});
+      });
+}
+
+void ApiService::mount(std::string url, std::string mountpoint, Callback<MountInfo> done) {
+  auto address = parts_.origins.resolve(url);
+  if (!address) return done(address.error());
+  find_mount_source(parts_.cache.catalog(), *address,
+                    [this, mountpoint = std::move(mountpoint),
+                     done = std::move(done)](Result<MountSource> source) mutable {
+                      if (!source) return done(source.error());
+                      parts_.mounts.mount(*std::move(source), std::move(mountpoint),
+                                          std::move(done));
+                    });
+}
+
+void ApiService::unmount(std::string mountpoint, Callback<MountInfo> done) {
+  parts_.mounts.unmount(std::move(mountpoint), std::move(done));
+}
+
+void ApiService::shutdown() { parts_.shutdown(); }
+
+}  // namespace rangecache::daemon

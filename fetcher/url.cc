@@ -184,6 +184,17 @@ std::optional<std::string> canonical_path(std::string_view path) {
   return text;
 }
 
+std::string canonical_path_of_raw(std::string_view raw_path) {
+  std::string text;
+  for (std::size_t begin = 0; begin <= raw_path.size();) {
+    const std::size_t end = std::min(raw_path.find('/', begin), raw_path.size());
+    text += encode_segment(raw_path.substr(begin, end - begin));
+    if (end < raw_path.size()) text += '/';
+    begin = end + 1;
+  }
+  return text;
+}
+
 std::optional<ResolvedLink> resolve_link(const std::string& base, const std::string& reference) {
   const UrlHandle handle(curl_url(), curl_url_cleanup);
   if (curl_url_set(handle.get(), CURLUPART_URL, base.c_str(), CURLU_ALLOW_SPACE) != CURLUE_OK ||

@@ -32,6 +32,9 @@ std::optional<std::string> decode_segment(std::string_view encoded);
 /// Resolves nothing: dot segments are left as they are.
 std::optional<std::string> canonical_path(std::string_view path);
 
+/// Percent-encodes each segment of a path whose '/' only separate.
+std::string canonical_path_of_raw(std::string_view raw_path);
+
 /// The pieces of an absolute http(s) URL that a link on a page leads to.
 struct ResolvedLink {
   std::string origin;  ///< "scheme://host[:port]", lower-case

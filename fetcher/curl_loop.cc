@@ -178,7 +178,8 @@ void CurlLoop::configure(Request& request) {
   set_option(easy, CURLOPT_PRIVATE, static_cast<void*>(&request));
   set_option(easy, CURLOPT_ERRORBUFFER, request.error_text.data());
   set_option(easy, CURLOPT_NOSIGNAL, 1L);
-  set_option(easy, CURLOPT_BUFFERSIZE, 512L * 1024);
+  // Refused on a handle that holds a buffer already; then that one will do.
+  static_cast<void>(curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 512L * 1024));
   set_option(easy, CURLOPT_TCP_NODELAY, 1L);
   set_option(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   set_option(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
@@ -218,6 +219,7 @@ void CurlLoop::configure(Request& request) {
 }
 
 void CurlLoop::arm_watchdog(Request& request, std::int64_t after_ms) {
+  if (request.timer) loop_.cancel(*request.timer);
   request.timer = loop_.call_after_ms(std::max<std::int64_t>(after_ms, 1),
                                       [this, id = request.id] { check_progress(id); });
 }
@@ -266,8 +268,12 @@ void CurlLoop::end(RequestId id, std::optional<HttpFailure> failure) {
   if (request->state == Request::State::kQueued) queue_.erase(wanted.origin_id, id);
   if (request->state == Request::State::kRunning) {
     curl_multi_remove_handle(multi_, request->easy);
-    curl_easy_reset(request->easy);
-    idle_handles_.push_back(request->easy);
+    if (failure) {
+      curl_easy_cleanup(request->easy);  // libcurl may leave it half-way
+    } else {
+      curl_easy_reset(request->easy);
+      idle_handles_.push_back(request->easy);
+    }
     transfers_.add(-1);
     queue_.release(wanted.origin_id, wanted.priority);
   }
@@ -342,10 +348,12 @@ std::optional<HttpFailure> CurlLoop::failure_of(Request& request, CURLcode code)
 
 std::size_t CurlLoop::on_header(char* data, std::size_t, std::size_t count, void* opaque) {
   Request& request = *static_cast<Request*>(opaque);
-  const CurlLoop& loop = request.loop;
+  CurlLoop& loop = request.loop;
   request.last_progress_ns = system_clock().monotonic_ns();
-  if (!std::exchange(request.got_header, true))
-    request.loop.first_byte_.record_ns(request.last_progress_ns - request.started_ns);
+  if (!std::exchange(request.got_header, true)) {
+    loop.first_byte_.record_ns(request.last_progress_ns - request.started_ns);
+    loop.arm_watchdog(request, loop.options_.stall_timeout_ms);  // from now on another limit
+  }
   const auto refuse = [&](const char* why) -> std::size_t {
     request.verdict = HttpFailure{
         {ErrorCode::kOriginFailed, fmt::format("{}: the answer has {}", request.shown_url(), why)},

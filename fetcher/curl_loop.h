@@ -1,0 +1,98 @@
+#pragma once
+
+#include <curl/curl.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "fetcher/http_request.h"
+#include "fetcher/transfer_queue.h"
+
+namespace rangecache::fetcher {
+
+struct CurlOptions {
+  std::string user_agent;
+  std::int64_t connect_timeout_ms = 10'000;
+  std::int64_t first_byte_timeout_ms = 30'000;  ///< from the start of a request to its headers
+  std::int64_t stall_timeout_ms = 30'000;       ///< without a byte, while not paused
+  int max_transfers = 32;                       ///< in flight per origin
+  std::size_t max_header_bytes = 256 * 1024;    ///< all header lines of one request together
+};
+
+/// Sends HTTP requests: one libcurl multi handle on one thread ("rc-fetch"), which also keeps the
+/// connections for re-use. Everything but post() and stop() belongs to that thread.
+class CurlLoop {
+ public:
+  using RequestId = std::uint64_t;
+
+  CurlLoop(CurlOptions options, Metrics& metrics);
+  ~CurlLoop();
+
+  /// Runs `task` on the loop's thread. Any thread. False after stop(): the task is not run.
+  bool post(EventLoop::Task task) EXCLUDES(mu_);
+  /// Ends every request with kShuttingDown and joins the thread. Any other thread; idempotent.
+  void stop() EXCLUDES(mu_);
+
+  /// Queues a request, after `delay_ms`. The handler is held until on_end returned, and is never
+  /// called from within start().
+  RequestId start(HttpRequest request, std::shared_ptr<HttpHandler> handler,
+                  std::int64_t delay_ms = 0);
+  /// on_end(kCancelled) is called from within, unless the request has ended already.
+  void cancel(RequestId id);
+  /// After kPause. May call on_data from within.
+  void resume(RequestId id);
+
+ private:
+  struct Request;
+
+  void queue(Request& request);
+  void pump();  ///< starts what has a place
+  void begin(Request& request);
+  void configure(Request& request);
+  void drive(curl_socket_t socket, int events);
+  void collect_finished();
+  void arm_watchdog(Request& request, std::int64_t after_ms);
+  void check_progress(RequestId id);
+  /// Takes the request out of every structure, gives its place and handle back, calls on_end.
+  void end(RequestId id, std::optional<HttpFailure> failure);
+  void fail_all();
+  std::optional<HttpFailure> failure_of(Request& request, CURLcode code);
+  bool deliver_response(Request& request);
+
+  static int on_socket(CURL* easy, curl_socket_t socket, int what, void* self, void* known);
+  static int on_timer(CURLM* multi, long timeout_ms, void* self);
+  static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* request);
+  static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* request);
+  static curl_socket_t on_open_socket(void* request, curlsocktype purpose, curl_sockaddr* address);
+  static int on_close_socket(void* self, curl_socket_t socket);
+
+  const CurlOptions options_;
+  std::string no_proxy_;
+  Counter& requests_total_;
+  Counter& bytes_total_;
+  Histogram& first_byte_;
+  Gauge& transfers_;
+
+  CURLM* multi_ = nullptr;
+  std::map<RequestId, std::unique_ptr<Request>> requests_;
+  RequestId next_id_ = 1;
+  TransferQueue queue_;
+  std::vector<CURL*> idle_handles_;
+  std::set<curl_socket_t> watched_;
+  std::optional<EventLoop::TimerId> timer_;
+
+  Mutex mu_;
+  bool stopped_ GUARDED_BY(mu_) = false;
+
+  EventLoop loop_;  // last: its thread uses everything above
+};
+
+}  // namespace rangecache::fetcher

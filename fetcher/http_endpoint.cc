@@ -1,0 +1,29 @@
+#include "fetcher/http_endpoint.h"
+
+namespace rangecache::fetcher {
+
+HttpRequest HttpEndpoint::request(std::string_view key) const {
+  HttpRequest request;
+  request.origin_id = origin_id;
+  request.url = url_of(key);
+  request.user = user;
+  request.password = password;
+  request.headers = {"Accept-Encoding: identity"};
+  return request;
+}
+
+std::vector<std::string> only_if_version(const Validator& validator) {
+  if (validator.kind == Validator::Kind::kEtag) return {"If-Match: " + validator.value};
+  if (validator.kind == Validator::Kind::kLastModified)
+    return {"If-Unmodified-Since: " + validator.value};
+  return {};
+}
+
+std::vector<std::string> only_if_changed(const Validator& validator) {
+  if (validator.kind == Validator::Kind::kEtag) return {"If-None-Match: " + validator.value};
+  if (validator.kind == Validator::Kind::kLastModified)
+    return {"If-Modified-Since: " + validator.value};
+  return {};
+}
+
+}  // namespace rangecache::fetcher

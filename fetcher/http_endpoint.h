@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "fetcher/curl_loop.h"
+#include "fetcher/retry_policy.h"
+
+namespace rangecache::fetcher {
+
+/// What every request to one HTTP origin needs. Constant; shared by the requests that run.
+/// The loop outlives it.
+struct HttpEndpoint {
+  CurlLoop& loop;
+  std::string origin_id;
+  std::string base_url;
+  std::string user;
+  std::string password;
+  RetryPolicy retry;
+  Counter& errors_total;
+  Counter& retries_total;
+  const Clock& clock;
+
+  std::string url_of(std::string_view key) const { return base_url + "/" + std::string(key); }
+  HttpRequest request(std::string_view key) const;
+};
+
+/// The conditional header that makes the origin refuse any other version ("If-Match: ..."), or
+/// nothing for kinds that cannot be sent.
+std::vector<std::string> only_if_version(const Validator& validator);
+/// The conditional header that asks for 304 if the object still is that version.
+std::vector<std::string> only_if_changed(const Validator& validator);
+
+}  // namespace rangecache::fetcher

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/origin.h"
+#include "fetcher/http_headers.h"
+
+namespace rangecache::fetcher {
+
+/// One HTTP request as CurlLoop sends it: redirects are followed, nothing is retried.
+struct HttpRequest {
+  std::string origin_id;  ///< whose places in the queue it takes
+  std::string url;        ///< without user and password
+  std::string user;       ///< sent to this host only, never to one that it redirects to
+  std::string password;
+  bool head = false;                 ///< HEAD instead of GET
+  std::vector<std::string> headers;  ///< "Name: value"
+  Priority priority = Priority::kDemand;
+};
+
+struct HttpResponse {
+  int status = 0;
+  HttpHeaders headers;
+  std::string url;  ///< that it came from, after redirects
+};
+
+/// Why no whole response came.
+struct HttpFailure {
+  Error error;
+  bool retryable = false;
+  std::optional<std::int64_t> retry_after_s{};  ///< what the origin asked for
+};
+
+/// Takes one response on the loop's thread. Must not call CurlLoop from on_response or on_data;
+/// may do so from on_end.
+class HttpHandler {
+ public:
+  virtual ~HttpHandler() = default;
+  /// Status and headers of the final response. kContinue or kAbort.
+  virtual FetchSink::Verdict on_response(const HttpResponse& response) = 0;
+  /// After kPause the same bytes come again, perhaps in other pieces.
+  virtual FetchSink::Verdict on_data(std::span<const std::byte> data) = 0;
+  /// Last call, exactly once. nullopt: the response came whole, as far as HTTP can tell. After
+  /// kAbort the failure is kCancelled.
+  virtual void on_end(std::optional<HttpFailure> failure) = 0;
+};
+
+}  // namespace rangecache::fetcher

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "base/origin.h"
+#include "fetcher/curl_loop.h"
+#include "fetcher/file_origin.h"
+#include "fetcher/retry_policy.h"
+
+namespace rangecache::fetcher {
+
+struct OriginsOptions {
+  CurlOptions http;
+  RetryPolicy retry;
+  const Clock* clock = &system_clock();
+};
+
+/// All origins of one daemon: finds the one that a URL belongs to, or makes it. Owns the threads
+/// that fetch, so it must outlive every origin that it handed out. Thread-safe.
+class Origins {
+ public:
+  Origins(OriginsOptions options, Metrics& metrics);
+  ~Origins();
+
+  /// Makes no request. Two spellings of one URL give the same origin object and key. HTTP: one
+  /// origin per scheme, host, port and user. file: one with the root "/".
+  Result<ObjectAddress> resolve(std::string_view url) EXCLUDES(mu_);
+
+  /// Ends everything that runs with kShuttingDown or kCancelled and joins the threads. What is
+  /// asked afterwards is answered with kShuttingDown from within the call. Not from a callback.
+  void stop() EXCLUDES(mu_);
+
+ private:
+  const OriginsOptions options_;
+  Metrics& metrics_;
+  Counter& errors_total_;
+  Counter& retries_total_;
+  CurlLoop loop_;
+
+  Mutex mu_;
+  std::map<std::string, std::shared_ptr<Origin>> http_ GUARDED_BY(mu_);  ///< by id and credentials
+  std::shared_ptr<FileOrigin> file_ GUARDED_BY(mu_);
+  bool stopped_ GUARDED_BY(mu_) = false;
+};
+
+}  // namespace rangecache::fetcher

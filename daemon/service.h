@@ -11,18 +11,16 @@
 #include "base/slice.h"
 #include "rangecache/byte_range.h"
 #include "rangecache/result.h"
+#include "rangecache/types.h"
 
 namespace rangecache::daemon {
 
-/// What the API says of an object.
-struct ObjectInfo {
-  std::string url;
-  std::uint64_t size = 0;
-  bool is_directory = false;
-  std::string validator;         ///< as the origin wrote it; empty if none
-  std::int64_t modified_s = -1;  ///< Unix seconds; -1: unknown
-  std::uint64_t cached_bytes = 0;
-};
+// The words that the daemon and its clients share stand once, in the public header.
+using rangecache::CachedObject;
+using rangecache::EvictResult;
+using rangecache::MountInfo;
+using rangecache::ObjectInfo;
+using rangecache::ObjectMap;
 
 /// One open of one version through the API: all reads through it see that version. Holds the
 /// read-ahead state. Closed by dropping it.
@@ -30,32 +28,6 @@ class OpenFile {
  public:
   virtual ~OpenFile() = default;
   virtual const ObjectInfo& info() const = 0;  ///< as of the open
-};
-
-/// One object of which something is cached, for `cachectl ls`.
-struct CachedObject {
-  ObjectInfo info;
-  std::uint64_t chunks = 0;
-  std::int64_t age_s = 0;    ///< since the origin last said that this version is current
-  bool current = true;       ///< false: an old version that some handle may still read
-};
-
-/// Which ranges of an object are cached, for `cachectl map`.
-struct ObjectMap {
-  ObjectInfo info;
-  std::vector<ByteRange> chunks;   ///< on disk, in order
-  std::vector<ByteRange> flights;  ///< being fetched, in order
-};
-
-struct EvictResult {
-  std::uint64_t objects = 0;
-  std::uint64_t chunks = 0;
-  std::uint64_t bytes = 0;
-};
-
-struct MountInfo {
-  std::string url;
-  std::string mountpoint;
 };
 
 /// What the socket API can ask for: the port that socket_server and handlers see. Thread-safe.
@@ -77,8 +49,7 @@ class Service {
   virtual std::string prometheus_text() = 0;
 
   /// Objects whose URL begins with `url_prefix` (empty: all) and of which something is cached.
-  virtual void cached_objects(std::string url_prefix,
-                              Callback<std::vector<CachedObject>> done) = 0;
+  virtual void cached_objects(std::string url_prefix, Callback<std::vector<CachedObject>> done) = 0;
   virtual void map(std::string url, Callback<ObjectMap> done) = 0;
   /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
   virtual void evict(std::string url_prefix, Callback<EvictResult> done) = 0;

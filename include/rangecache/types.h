@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rangecache/byte_range.h"
+
+namespace rangecache {
+
+/// What is known of a remote object.
+struct ObjectInfo {
+  std::string url;
+  std::uint64_t size = 0;  ///< bytes; 0 for directories
+  bool is_directory = false;
+  std::string validator;         ///< as the origin wrote it; empty if none
+  std::int64_t modified_s = -1;  ///< Unix seconds; -1: unknown
+  std::uint64_t cached_bytes = 0;
+};
+
+/// One name in a remote directory.
+struct DirectoryEntry {
+  std::string name;  ///< one path component, decoded
+  bool is_directory = false;
+  std::optional<std::uint64_t> size;  ///< bytes; nullopt: the index does not tell exactly
+  std::optional<std::int64_t> modified_s;
+};
+
+/// One object of which something is cached.
+struct CachedObject {
+  ObjectInfo info;
+  std::uint64_t chunks = 0;
+  std::int64_t age_s = 0;  ///< since the origin last said that this version is current
+  bool current = true;     ///< false: an old version that some handle may still read
+};
+
+/// Which ranges of an object are cached.
+struct ObjectMap {
+  ObjectInfo info;
+  std::vector<ByteRange> chunks;   ///< on disk, in order
+  std::vector<ByteRange> flights;  ///< being fetched, in order
+};
+
+/// What an eviction dropped.
+struct EvictResult {
+  std::uint64_t objects = 0;
+  std::uint64_t chunks = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct MountInfo {
+  std::string url;
+  std::string mountpoint;
+};
+
+}  // namespace rangecache

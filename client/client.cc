@@ -1,0 +1,116 @@
+#include "rangecache/client.h"
+
+#include "base/messages.h"
+#include "client/connection.h"
+#include "client/file_impl.h"
+
+namespace rangecache {
+namespace {
+
+using protocol::MessageType;
+
+std::string text(std::string_view value) {
+  wire::Writer out;
+  out.string(value);
+  return out.take();
+}
+
+Error malformed() {
+  return Error{ErrorCode::kProtocol, "the daemon sent a reply that cannot be understood"};
+}
+
+template <typename Get>
+auto ask(client::Connection& connection, MessageType type, std::string payload, Get get)
+    -> Result<decltype(get(std::declval<wire::Reader&>()))> {
+  RC_ASSIGN(client::Reply reply, connection.call(type, std::move(payload)));
+  wire::Reader in(reply.payload);
+  auto value = get(in);
+  if (!in.complete()) return malformed();
+  return value;
+}
+
+}  // namespace
+
+Result<Client> Client::connect(const Options& options) {
+  const std::string path =
+      options.socket_path.empty() ? default_socket_path() : options.socket_path;
+  RC_ASSIGN(auto connection, client::Connection::open(path, options.connect_timeout));
+  return Client(std::move(connection));
+}
+
+Client::Client(std::shared_ptr<client::Connection> connection)
+    : connection_(std::move(connection)) {}
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&& other) noexcept {
+  if (connection_ && connection_ != other.connection_) connection_->close();
+  connection_ = std::move(other.connection_);
+  return *this;
+}
+Client::~Client() {
+  if (connection_) connection_->close();
+}
+
+Result<File> Client::open(std::string_view url) const {
+  auto impl = std::make_shared<File::Impl>();
+  RC_ASSIGN(const client::Reply reply, connection_->call(MessageType::kOpen, text(url)));
+  wire::Reader in(reply.payload);
+  impl->handle = in.u64();
+  impl->info = wire::get_object_info(in);
+  if (!in.complete()) return malformed();
+  impl->connection = connection_;
+  return File(std::move(impl));
+}
+
+Result<ObjectInfo> Client::stat(std::string_view url) const {
+  return ask(*connection_, MessageType::kStat, text(url), wire::get_object_info);
+}
+
+Result<std::vector<DirectoryEntry>> Client::list(std::string_view url) const {
+  return ask(*connection_, MessageType::kList, text(url), wire::get_directory);
+}
+
+Result<Client::DaemonInfo> Client::ping() const {
+  return ask(*connection_, MessageType::kPing, {}, [](wire::Reader& in) {
+    DaemonInfo info;
+    info.pid = in.u32();
+    info.version = in.string();
+    return info;
+  });
+}
+
+Result<std::string> Client::stats_json() const {
+  RC_ASSIGN(client::Reply reply, connection_->call(MessageType::kStats, {}));
+  return std::move(reply.payload);
+}
+
+Result<std::string> Client::prometheus_text() const {
+  RC_ASSIGN(client::Reply reply, connection_->call(MessageType::kMetrics, {}));
+  return std::move(reply.payload);
+}
+
+Result<std::vector<CachedObject>> Client::cached(std::string_view url_prefix) const {
+  return ask(*connection_, MessageType::kCached, text(url_prefix), wire::get_cached_objects);
+}
+
+Result<ObjectMap> Client::map(std::string_view url) const {
+  return ask(*connection_, MessageType::kMap, text(url), wire::get_object_map);
+}
+
+Result<EvictResult> Client::evict(std::string_view url_prefix) const {
+  return ask(*connection_, MessageType::kEvict, text(url_prefix), wire::get_evict_result);
+}
+
+Result<MountInfo> Client::mount(std::string_view url, std::string_view mountpoint) const {
+  return ask(*connection_, MessageType::kMount, text(url) + text(mountpoint), wire::get_mount_info);
+}
+
+Result<MountInfo> Client::unmount(std::string_view mountpoint) const {
+  return ask(*connection_, MessageType::kUnmount, text(mountpoint), wire::get_mount_info);
+}
+
+Result<void> Client::shutdown() const {
+  RC_TRY(connection_->call(MessageType::kShutdown, {}));
+  return {};
+}
+
+}  // namespace rangecache

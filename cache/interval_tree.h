@@ -19,11 +19,11 @@ struct IntervalHook {
 /// An intrusive AVL tree of half-open ranges, ordered by begin (then by address), each node
 /// knowing the greatest end below it. Ranges may overlap.
 ///
-///                    [20,30) max 50
-///                   /              \
-///        [5,12) max 50          [25,40) max 40       overlap(11,13)?  left: max 50 > 11, look;
-///              \                                      right: begins at 25 > 13, skip
-///           [10,50) max 50
+///               [20,30) max 50
+///              .              .
+///      [5,12) max 50      [25,40) max 40      overlap of (11,13)?  left: max 50 > 11, look;
+///              .                              right: begins at 25 >= 13, skip
+///         [10,50) max 50
 ///
 /// insert, erase, covering, first_from: O(log n). for_each_overlap: O(log n + k). Elements are not
 /// owned, never allocated, and must not move or change their range while in the tree. Not

@@ -6,7 +6,9 @@
 //   - when the origin behaves at last, every reader is served.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <random>
 #include <set>

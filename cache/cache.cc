@@ -99,7 +99,7 @@ Result<std::unique_ptr<Cache>> Cache::open(CacheOptions options, FindOrigin find
 Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   Loader loader;
   LoadReport report;
-  RC_ASSIGN(manifest_, Manifest::open(options_.directory, loader, report));
+  RC_ASSIGN(manifest_, Manifest::open(files, options_.directory, loader, report));
   if (!report.problem.empty()) log_warning("{}", report.problem);
 
   open_chunks_ = std::make_unique<OpenChunks>(*store_, options_.max_open_chunks, metrics_);
@@ -191,8 +191,7 @@ bool Cache::adopt_stray(const FoundChunk& found, const FindOrigin& find_origin) 
   if (found.range.end > version->size()) return false;
   auto checksums = store_->prove(found);
   if (!checksums) return false;
-  ChunkRecord record{found.version, found.range, Ledger::chunk_charge(found.size),
-                     *std::move(checksums)};
+  ChunkRecord record{found.version, found.range, *std::move(checksums)};
   manifest_->append_chunk(record);
   storer_->adopt_loaded(version, std::move(record));
   return true;

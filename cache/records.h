@@ -31,7 +31,6 @@ struct VersionRecord {
 struct ChunkRecord {
   VersionId version;
   ByteRange range;
-  std::uint64_t disk_bytes = 0;             ///< what it is charged with in the ledger
   std::vector<std::uint32_t> checksums;     ///< block_checksum() of each block, in order
 };
 

@@ -35,7 +35,8 @@ Storer::~Storer() { stop(); }
 void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()> all_versions) {
   writer_ = &writer;
   all_versions_ = std::move(all_versions);
-  loop_.post([this] { account_manifest(); });
+  // Begins each run with one compact file; what earlier runs have left goes.
+  loop_.post([this] { checkpoint(); });
 }
 
 // --- storing ----------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   job.version->piece_stored(*job.piece, chunk);
   parts_.policy.insert(*chunk);
   chunks_.add(1);
-  parts_.manifest.append_chunk({job.version->id(), range, job.charge, chunk->checksums});
+  parts_.manifest.append_chunk({job.version->id(), range, chunk->checksums});
   flush_soon();
 }
 
@@ -263,7 +264,7 @@ void Storer::checkpoint() {
       if (!version->on_disk.directory) continue;
       sink.version(version->record());
       for (const ChunkPtr& chunk : version->chunks())
-        sink.chunk({version->id(), chunk->range, chunk->charge, chunk->checksums});
+        sink.chunk({version->id(), chunk->range, chunk->checksums});
     }
   });
   if (!written) {

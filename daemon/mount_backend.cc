@@ -154,7 +154,7 @@ void MountBackend::list(const fuse::NodePtr& directory,
     auto entries = std::make_shared<fuse::Directory>();
     for (const auto& [name, address] : source_.files)
       entries->push_back({name, false, stable_ino(address), nullptr});
-    return done(std::move(entries));
+    return done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
   }
   cache_.catalog().list(
       parent.address, [self = shared_from_this(), address = parent.address,
@@ -175,7 +175,7 @@ void MountBackend::list(const fuse::NodePtr& directory,
           }
           entries->push_back(std::move(shown));
         }
-        done(std::move(entries));
+        done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
       });
 }
 

@@ -43,7 +43,7 @@ void reply_buffers(fuse_req_t request, const Slices& slices) {
   const std::size_t bytes = sizeof(fuse_bufvec) + (slices.size() - 1) * sizeof(fuse_buf);
   std::vector<std::max_align_t> memory(bytes / sizeof(std::max_align_t) + 1);
   auto* buffers = reinterpret_cast<fuse_bufvec*>(memory.data());
-  *buffers = FUSE_BUFVEC_INIT(0);
+  *buffers = {};
   buffers->count = slices.size();
   for (std::size_t i = 0; i < slices.size(); ++i) {
     const Slice& slice = slices[i];

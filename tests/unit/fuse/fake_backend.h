@@ -170,12 +170,12 @@ class FakeBackend final : public Backend {
     return cancelled_;
   }
 
-  Supply supply = Supply::kMemory;
+  std::atomic<Supply> supply{Supply::kMemory};
   std::atomic<bool> hold_reads{false};
   std::atomic<bool> hold_lookups{false};
-  bool ignore_cancel = false;
-  bool list_with_nodes = true;
-  bool cut_short = false;  ///< reads return one byte less than they must
+  std::atomic<bool> ignore_cancel{false};
+  std::atomic<bool> list_with_nodes{true};
+  std::atomic<bool> cut_short{false};  ///< reads return one byte less than they must
 
  private:
   void cancel(std::uint64_t serial) {

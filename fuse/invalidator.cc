@@ -6,8 +6,7 @@
 
 namespace rangecache::fuse {
 
-Invalidator::Invalidator(Notify notify)
-    : notify_(std::move(notify)), thread_([this] { run(); }) {
+Invalidator::Invalidator(Notify notify) : notify_(std::move(notify)), thread_([this] { run(); }) {
   pthread_setname_np(thread_.native_handle(), "rc-fuse-inval");
 }
 

@@ -117,7 +117,8 @@ Result<std::string> check_mount_point(const std::string& mount_point) {
       case EACCES:
         return Error{ErrorCode::kPermissionDenied, "cannot reach the mount point " + mount_point,
                      error};
-      default: return Error{ErrorCode::kIo, "cannot use the mount point " + mount_point, error};
+      default:
+        return Error{ErrorCode::kIo, "cannot use the mount point " + mount_point, error};
     }
   }
   if (!S_ISDIR(status.st_mode)) {
@@ -142,7 +143,8 @@ Result<void> detach_mount(const std::string& path) {
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   pid_t child = -1;
-  const int spawned = posix_spawnp(&child, arguments[0], nullptr, nullptr, arguments.data(), environ);
+  const int spawned =
+      posix_spawnp(&child, arguments[0], nullptr, nullptr, arguments.data(), environ);
   if (spawned != 0)
     return Error{ErrorCode::kIo, "cannot run fusermount3 to unmount " + path, spawned};
   int status = 0;

@@ -96,12 +96,12 @@ Operations& Operations::of(fuse_req_t request) {
 
 void Operations::init(void* self, fuse_conn_info* connection) {
   const Operations& ops = *static_cast<Operations*>(self);
-  // Nothing else of what libfuse wants by default: no locks to forward, nothing to write, and no
-  // AUTO_INVAL_DATA, because the bytes of an inode never change.
+  // Nothing else of what libfuse wants by default: no locks to forward, nothing to write, no
+  // AUTO_INVAL_DATA, because the bytes of an inode never change, and no ASYNC_DIO, because a
+  // process in such a read cannot be killed.
   connection->want = connection->capable &
                      (FUSE_CAP_ASYNC_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS |
-                      FUSE_CAP_ASYNC_DIO);
+                      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS);
   connection->max_read = ops.limits_.max_read_bytes;
   connection->max_readahead = std::min(connection->max_readahead, ops.limits_.max_readahead_bytes);
   connection->max_background = ops.limits_.max_background;
@@ -133,11 +133,11 @@ void Operations::lookup(fuse_req_t request, fuse_ino_t parent, const char* name)
   self.backend_->lookup(
       directory, name,
       [&self, pending, parent, name = std::string(name)](Result<NodePtr> found) mutable {
-        pending->finish([&self, parent, name = std::move(name),
-                         found = std::move(found)](fuse_req_t req) {
-          if (!found) return reply_error(req, found.error());
-          self.reply_entry(req, parent, name, *found);
-        });
+        pending->finish(
+            [&self, parent, name = std::move(name), found = std::move(found)](fuse_req_t req) {
+              if (!found) return reply_error(req, found.error());
+              self.reply_entry(req, parent, name, *found);
+            });
       });
   self.pending_.issued(pending, ReadTicket());
 }
@@ -190,20 +190,20 @@ void Operations::read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t of
   Operations& self = of(request);
   const std::shared_ptr<OpenFile> file = self.files_.find(info->fh);
   if (!file) return void(fuse_reply_err(request, EBADF));
-  const ByteRange range = ByteRange::at(static_cast<std::uint64_t>(offset), size)
-                              .intersect({0, file->size});
+  const ByteRange range =
+      ByteRange::at(static_cast<std::uint64_t>(offset), size).intersect({0, file->size});
   if (range.empty()) return void(fuse_reply_buf(request, nullptr, 0));
 
   const PendingRequestPtr pending = self.pending_.begin(request);
   // `file` goes along: the handle outlives the read, whatever the kernel closes meanwhile.
-  ReadTicket ticket = self.backend_->read(
-      file->node, *file->handle, range,
-      [pending, file, expected = range.size()](Result<Slices> slices) {
-        pending->finish([expected, slices = std::move(slices)](fuse_req_t req) {
-          if (!slices) return reply_error(req, slices.error());
-          reply_slices(req, *slices, expected);
-        });
-      });
+  ReadTicket ticket =
+      self.backend_->read(file->node, *file->handle, range,
+                          [pending, file, expected = range.size()](Result<Slices> slices) {
+                            pending->finish([expected, slices = std::move(slices)](fuse_req_t req) {
+                              if (!slices) return reply_error(req, slices.error());
+                              reply_slices(req, *slices, expected);
+                            });
+                          });
   self.pending_.issued(pending, std::move(ticket));
 }
 

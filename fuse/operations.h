@@ -27,8 +27,7 @@ class Operations {
     unsigned congestion_threshold = 0;
   };
 
-  Operations(std::shared_ptr<Backend> backend, Limits limits,
-             std::function<void()> on_initialised);
+  Operations(std::shared_ptr<Backend> backend, Limits limits, std::function<void()> on_initialised);
 
   static const fuse_lowlevel_ops& table();
 

@@ -35,8 +35,8 @@ class PendingRequest {
   PendingRequest(PendingRequests& owner, fuse_req_t request) : owner_(owner), request_(request) {}
   void give_up(int error) EXCLUDES(mu_);  ///< cancels the backend's work and answers with `error`
 
-  PendingRequests& owner_;     // alive until the request is done; not touched afterwards
-  const fuse_req_t request_;   // likewise
+  PendingRequests& owner_;    // alive until the request is done; not touched afterwards
+  const fuse_req_t request_;  // likewise
   Mutex mu_;
   State state_ GUARDED_BY(mu_) = State::kIssuing;
   Answer answer_ GUARDED_BY(mu_);

@@ -43,7 +43,7 @@ void reply_buffers(fuse_req_t request, const Slices& slices) {
   const std::size_t bytes = sizeof(fuse_bufvec) + (slices.size() - 1) * sizeof(fuse_buf);
   std::vector<std::max_align_t> memory(bytes / sizeof(std::max_align_t) + 1);
   auto* buffers = reinterpret_cast<fuse_bufvec*>(memory.data());
-  *buffers = FUSE_BUFVEC_INIT(0);
+  *buffers = {};
   buffers->count = slices.size();
   for (std::size_t i = 0; i < slices.size(); ++i) {
     const Slice& slice = slices[i];
@@ -52,8 +52,8 @@ void reply_buffers(fuse_req_t request, const Slices& slices) {
     buffer.size = slice.length;
     if (slice.fd >= 0) {
       // RETRY: a splice that stops at a page not yet read is continued, not taken for the end.
-      buffer.flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK |
-                                                 FUSE_BUF_FD_RETRY);
+      buffer.flags =
+          static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK | FUSE_BUF_FD_RETRY);
       buffer.fd = slice.fd;
       buffer.pos = static_cast<off_t>(slice.offset);
     } else {

@@ -1,9 +1,9 @@
 #include "fuse/session.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <pthread.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -155,10 +155,11 @@ Result<void> Session::Impl::mount() {
   RC_TRY(create());
   last_fuse_message.clear();
   if (fuse_session_mount(session_, path.c_str()) != 0) {
-    return Error{ErrorCode::kPermissionDenied,
-                 fmt::format("cannot mount on {}: {}", path,
-                             last_fuse_message.empty() ? "fusermount3 refused (its message is above)"
-                                                       : last_fuse_message)};
+    return Error{
+        ErrorCode::kPermissionDenied,
+        fmt::format("cannot mount on {}: {}", path,
+                    last_fuse_message.empty() ? "fusermount3 refused (its message is above)"
+                                              : last_fuse_message)};
   }
   path_ = std::move(path);
   if (const auto entry = find_mount(path_)) entry_ = *entry;
@@ -174,8 +175,7 @@ Result<void> Session::Impl::attach(UniqueFd device, const fuse_custom_io* io) {
   plain.read = plain_read;
   plain.writev = plain_writev;
   const int error = fuse_session_custom_io(session_, io ? io : &plain, device.get());
-  if (error != 0)
-    return Error{ErrorCode::kInvalidArgument, "libfuse refuses the device", -error};
+  if (error != 0) return Error{ErrorCode::kInvalidArgument, "libfuse refuses the device", -error};
   device.release();  // libfuse closes it with the session
   return start();
 }
@@ -196,11 +196,11 @@ Result<void> Session::Impl::start() {
     if (!added) return Error{ErrorCode::kIo, "cannot watch the FUSE device", errno};
     epolls_.push_back(std::move(epoll));
   }
-  invalidator_ = std::make_unique<Invalidator>([this](std::uint64_t parent,
-                                                      const std::string& name) {
-    // ENOENT: the kernel has dropped the name by itself.
-    fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
-  });
+  invalidator_ =
+      std::make_unique<Invalidator>([this](std::uint64_t parent, const std::string& name) {
+        // ENOENT: the kernel has dropped the name by itself.
+        fuse_lowlevel_notify_inval_entry(session_, parent, name.c_str(), name.size());
+      });
   serving_ = true;
   for (const UniqueFd& epoll : epolls_) {
     threads_.emplace_back([this, fd = epoll.get()] { serve(fd); });

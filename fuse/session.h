@@ -16,8 +16,8 @@ namespace rangecache::fuse {
 struct SessionOptions {
   std::string mount_point;
   std::string fs_name = "rangecache";  ///< what `mount` and `df` show as the source: the URL
-  bool allow_other = false;   ///< let other users in (as non-root: needs user_allow_other)
-  unsigned threads = 8;       ///< that answer requests; they never wait for an origin
+  bool allow_other = false;            ///< let other users in (as non-root: needs user_allow_other)
+  unsigned threads = 8;                ///< that answer requests; they never wait for an origin
   unsigned max_read_bytes = 1024 * 1024;  ///< of one request; 0: the kernel's limit
   unsigned max_background = 64;           ///< read-ahead requests that the kernel has in flight
   unsigned read_ahead_kb = 1024;          ///< of the kernel; more than it offers needs root

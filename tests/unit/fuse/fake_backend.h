@@ -112,8 +112,7 @@ class FakeBackend final : public Backend {
 
   std::unique_ptr<Handle> open(const NodePtr&) override { return std::make_unique<Handle>(); }
 
-  ReadTicket read(const NodePtr& file, Handle&, ByteRange range,
-                  Callback<Slices> done) override {
+  ReadTicket read(const NodePtr& file, Handle&, ByteRange range, Callback<Slices> done) override {
     auto node = std::static_pointer_cast<FakeNode>(file);
     {
       MutexLock lock(mu_);
@@ -162,17 +161,21 @@ class FakeBackend final : public Backend {
     return done;
   }
   void finish(HeldRead read) { read.done(slices(read.node, read.range)); }
+  std::size_t held() const {
+    MutexLock lock(mu_);
+    return held_.size();
+  }
   std::size_t cancelled() const {
     MutexLock lock(mu_);
     return cancelled_;
   }
 
-  Supply supply = Supply::kMemory;
+  std::atomic<Supply> supply{Supply::kMemory};
   std::atomic<bool> hold_reads{false};
   std::atomic<bool> hold_lookups{false};
-  bool ignore_cancel = false;
-  bool list_with_nodes = true;
-  bool cut_short = false;  ///< reads return one byte less than they must
+  std::atomic<bool> ignore_cancel{false};
+  std::atomic<bool> list_with_nodes{true};
+  std::atomic<bool> cut_short{false};  ///< reads return one byte less than they must
 
  private:
   void cancel(std::uint64_t serial) {
@@ -194,10 +197,9 @@ class FakeBackend final : public Backend {
     range = range.intersect({0, node->content.size()});
     if (cut_short) --range.end;
     const auto from_memory = [&](ByteRange piece) {
-      return Slice{
-          .data = reinterpret_cast<const std::byte*>(node->content.data()) + piece.begin,
-          .length = piece.size(),
-          .owner = node};
+      return Slice{.data = reinterpret_cast<const std::byte*>(node->content.data()) + piece.begin,
+                   .length = piece.size(),
+                   .owner = node};
     };
     const auto from_file = [&](ByteRange piece) {
       return Slice{.fd = node->file->get(),

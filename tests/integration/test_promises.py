@@ -1,0 +1,216 @@
+"""The promises that only a real server, a real mount and real deaths can show."""
+
+import errno
+import multiprocessing
+import os
+import threading
+import time
+
+from support import (MIB, DuSampler, IntegrationTest, disk_use, main, sha256_of, wait_until,
+                     write_random)
+
+
+def _digest_of(path, start, results):
+    start.wait()
+    results.put(sha256_of(path))
+
+
+class SixteenReaders(IntegrationTest):
+    """16 processes read one cold file at once."""
+
+    def test_the_origin_sends_it_once(self):
+        size = 64 * MIB
+        source = write_random(os.path.join(self.root, "cold.bin"), size)
+        server = self.nginx()
+        mount = self.daemon(server.url).start()
+        context = multiprocessing.get_context("fork")
+        start, results = context.Event(), context.Queue()
+        readers = [context.Process(target=_digest_of, args=(mount.path("cold.bin"), start, results))
+                   for _ in range(16)]
+        for reader in readers:
+            reader.start()
+        start.set()
+        digests = [results.get(timeout=200) for _ in readers]
+        for reader in readers:
+            reader.join()
+        self.assertEqual([sha256_of(source)] * 16, digests)
+        self.assertLessEqual(server.body_bytes(), 1.02 * size)
+        self.assertGreaterEqual(server.body_bytes(), size)
+
+
+class KillAndRestart(IntegrationTest):
+    """SIGKILL in the middle of a transfer."""
+
+    def test_right_bytes_and_nothing_kept_is_fetched_again(self):
+        size = 64 * MIB
+        source = write_random(os.path.join(self.root, "file.bin"), size)
+        server = self.nginx("    limit_rate 16m;")  # slow enough to be killed on the way
+        mount = self.daemon(server.url).start()
+
+        reader = threading.Thread(target=self._read_until_it_fails, args=(mount.path("file.bin"),))
+        reader.start()
+        wait_until(lambda: disk_use(mount.cache_dir) > size // 3, "a third of it is on disk", 60)
+        mount.kill9()
+        reader.join(60)
+        self.assertFalse(reader.is_alive(), "a reader hangs on the dead mount")
+        kept = self._bytes_of_renamed_chunks(mount.cache_dir)
+        self.assertGreater(kept, size // 8, "hardly anything had been renamed when it died")
+        self.assertLess(kept, size)
+
+        server.forget()
+        mount.start()
+        self.assertEqual(sha256_of(source), sha256_of(mount.path("file.bin")))
+        # Headers and padding make a chunk file a little larger than its bytes of the object.
+        self.assertLessEqual(server.body_bytes(), size - 0.98 * kept)
+        self.assertLess(self._temporary_files(mount.cache_dir), 2, "debris stays behind")
+
+        server.forget()
+        mount.restart()
+        self.assertEqual(sha256_of(source), sha256_of(mount.path("file.bin")))
+        self.assertEqual(server.body_bytes(), 0)
+
+    @staticmethod
+    def _read_until_it_fails(path):
+        try:
+            sha256_of(path)
+        except OSError:
+            pass
+
+    @staticmethod
+    def _files(directory):
+        for at, _, names in os.walk(directory):
+            for name in names:
+                yield os.path.join(at, name)
+
+    def _bytes_of_renamed_chunks(self, directory):
+        # The manifest is small; everything else that is not temporary is chunks.
+        return sum(os.path.getsize(path) for path in self._files(directory)
+                   if not is_temporary(path) and "manifest" not in os.path.basename(path))
+
+    def _temporary_files(self, directory):
+        return sum(is_temporary(path) for path in self._files(directory))
+
+
+def is_temporary(path):
+    return "tmp" in os.path.basename(path) or "/tmp/" in path[path.find("/cache"):]
+
+
+class PeacefulRestart(IntegrationTest):
+    """An orderly restart keeps everything."""
+
+    def test_nothing_is_fetched_again(self):
+        source = write_random(os.path.join(self.root, "file.bin"), 32 * MIB)
+        os.makedirs(os.path.join(self.root, "small"))
+        for n in range(50):
+            write_random(os.path.join(self.root, "small", f"{n}.bin"), 1000 + n, seed=n)
+        server = self.nginx()
+        mount = self.daemon(server.url).start()
+        before = self._digests(mount)
+        self.assertEqual(sha256_of(source), before["file.bin"])
+
+        mount.stop()
+        server.forget()
+        mount.start()
+        self.assertEqual(before, self._digests(mount))
+        self.assertEqual(server.body_bytes(), 0)
+        asked = [r for r in server.requests() if not r["uri"].endswith("/")]
+        self.assertLessEqual(len(asked), 2 * 51, "more than a revalidation for each file")
+
+    @staticmethod
+    def _digests(mount):
+        return {name: sha256_of(mount.path(name))
+                for name in ["file.bin", *(f"small/{n}.bin" for n in range(50))]}
+
+
+class ChangingFile(IntegrationTest):
+    """The file changes on the server while a handle is open and half of it is cached."""
+
+    size = 32 * MIB
+
+    def setUp(self):
+        super().setUp()
+        self.path = os.path.join(self.root, "changing.bin")
+        self._put(b"A")
+        self.server = self.nginx()
+        self.mount = self.daemon(self.server.url, freshness="always").start()
+
+    def _put(self, letter, size=None):
+        # As deployments do it: a new file takes the name in one step.
+        with open(self.path + ".new", "wb") as file:
+            file.write(letter * (size or self.size))
+        os.utime(self.path + ".new", (time.time(), 1_600_000_000 + letter[0]))
+        os.rename(self.path + ".new", self.path)
+
+    def test_an_old_handle_gives_old_bytes_or_estale_and_a_new_open_the_new_file(self):
+        name = self.mount.path("changing.bin")
+        old = os.open(name, os.O_RDONLY)
+        self.addCleanup(os.close, old)
+        half = self.size // 2
+        for offset in range(0, half, MIB):
+            self.assertEqual(b"A" * MIB, os.pread(old, MIB, offset))
+
+        self._put(b"B", self.size + 5)
+        with open(name, "rb") as file:
+            self.assertEqual(b"B" * (self.size + 5), file.read())
+        self.assertEqual(self.size + 5, os.stat(name).st_size)
+
+        stale = 0
+        for offset in range(0, self.size, MIB):
+            try:
+                data = os.pread(old, MIB, offset)
+            except OSError as error:
+                self.assertEqual(errno.ESTALE, error.errno)
+                stale += 1
+                continue
+            self.assertEqual(b"A" * len(data), data, f"another version's bytes at {offset}")
+        self.assertGreater(stale, 0, "the uncached end cannot come from anywhere")
+        self.assertLess(stale, self.size // MIB, "what was cached of the old version is lost")
+
+    def test_a_change_of_the_same_size_is_not_mixed_either(self):
+        name = self.mount.path("changing.bin")
+        with open(name, "rb", buffering=0) as old:
+            self.assertEqual(b"A" * 4096, old.read(4096))
+            self._put(b"B")
+            old.seek(self.size - 4096)
+            try:
+                self.assertEqual(b"A" * 4096, old.read(4096))
+            except OSError as error:
+                self.assertEqual(errno.ESTALE, error.errno)
+        with open(name, "rb") as new:
+            self.assertEqual(b"B" * self.size, new.read())
+
+    def test_a_file_that_is_removed_is_gone(self):
+        name = self.mount.path("changing.bin")
+        with open(name, "rb") as file:
+            file.read(4096)
+        os.remove(self.path)
+        self.assert_errno(errno.ENOENT, open, name, "rb")
+
+
+class HardLimit(IntegrationTest):
+    """A cache of 64 MiB, a file of 1 GiB."""
+
+    def test_disk_use_never_exceeds_the_limit(self):
+        size, limit = 1024 * MIB, 64 * MIB
+        source = write_random(os.path.join(self.root, "big.bin"), size)
+        expected = sha256_of(source)
+        server = self.nginx()
+        mount = self.daemon(server.url, cache_size="64MiB").start()
+        with DuSampler(mount.cache_dir) as disk:
+            self.assertEqual(expected, sha256_of(mount.path("big.bin")))
+        self.assertGreater(disk.samples, 20)
+        self.assertLessEqual(disk.highest, limit)
+        self.assertGreater(disk.highest, limit // 2, "the cache was hardly used")
+        # What flows through a small cache is not fetched twice for that.
+        self.assertLessEqual(server.body_bytes(), 1.1 * size)
+        # And a restart does not start over the limit either.
+        with DuSampler(mount.cache_dir) as disk:
+            mount.restart()
+            with open(mount.path("big.bin"), "rb") as file:
+                file.seek(size // 2)
+                file.read(100 * MIB)
+        self.assertLessEqual(disk.highest, limit)
+
+
+if __name__ == "__main__":
+    main()

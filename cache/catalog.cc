@@ -100,8 +100,10 @@ VersionPtr Catalog::learn(const ObjectAddress& address, const ObjectAttributes& 
     object.negative_until_ns = 0;
     const VersionPtr before = object.snapshot ? object.snapshot->version() : nullptr;
     if (before != version) {
-      // An unbound snapshot is about to be bound to this very version: it stays the current one.
-      if (!object.snapshot || before) object.snapshot = std::make_shared<Snapshot>(*this, version);
+      // An unbound snapshot that was promised this size is about to be bound to this very version:
+      // it stays the current one.
+      const bool awaits_it = object.snapshot && !before && object.snapshot->awaits(version->size());
+      if (!awaits_it) object.snapshot = std::make_shared<Snapshot>(*this, version);
       replaced = before;
     }
   }

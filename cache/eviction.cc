@@ -2,138 +2,169 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "base/check.h"
 
 namespace rangecache::cache {
 namespace {
 
-/// An intrusive first-in-first-out queue that counts bytes.
-class Queue {
+/// A queue of hooks that knows their bytes. Entries that are left in it when it ends are not
+/// touched: they may be gone.
+class HookQueue {
  public:
-  explicit Queue(std::uint8_t tag) : tag_(tag) {}
+  explicit HookQueue(EvictionHook::Queue tag) : tag_(tag) {}
 
-  void push(EvictionHook& element) {
-    CHECK(element.queue == 0);
-    element.queue = tag_;
-    element.previous = newest_;
-    element.next = nullptr;
-    (newest_ ? newest_->next : oldest_) = &element;
-    newest_ = &element;
-    bytes_ += element.bytes;
-    ++count_;
-  }
-  void remove(EvictionHook& element) {
-    CHECK(element.queue == tag_);
-    (element.previous ? element.previous->next : oldest_) = element.next;
-    (element.next ? element.next->previous : newest_) = element.previous;
-    element.queue = 0;
-    bytes_ -= element.bytes;
-    --count_;
-  }
-  EvictionHook* oldest() const { return oldest_; }
+  EvictionHook* front() const { return front_; }
   std::uint64_t bytes() const { return bytes_; }
   std::size_t count() const { return count_; }
 
+  void push_back(EvictionHook& entry) {
+    entry.queue = tag_;
+    entry.next = nullptr;
+    entry.prev = std::exchange(back_, &entry);
+    (entry.prev ? entry.prev->next : front_) = &entry;
+    bytes_ += entry.bytes;
+    ++count_;
+  }
+
+  void remove(EvictionHook& entry) {
+    CHECK(entry.queue == tag_);
+    (entry.prev ? entry.prev->next : front_) = entry.next;
+    (entry.next ? entry.next->prev : back_) = entry.prev;
+    entry.prev = entry.next = nullptr;
+    entry.queue = EvictionHook::Queue::kNone;
+    bytes_ -= entry.bytes;
+    --count_;
+  }
+
  private:
-  const std::uint8_t tag_;
-  EvictionHook* oldest_ = nullptr;
-  EvictionHook* newest_ = nullptr;
+  const EvictionHook::Queue tag_;
+  EvictionHook* front_ = nullptr;
+  EvictionHook* back_ = nullptr;
   std::uint64_t bytes_ = 0;
   std::size_t count_ = 0;
 };
 
-constexpr std::uint8_t kSmall = 1;
-constexpr std::uint8_t kMain = 2;
-
-/// The keys of what was evicted from the small queue lately.
+/// The keys evicted last, oldest forgotten first.
 class Ghosts {
  public:
   void add(std::uint64_t key, std::size_t limit) {
-    ++counts_[key];
-    order_.push_back(key);
+    newest_[key] = ++serial_;
+    order_.push_back({key, serial_});
     while (order_.size() > limit) {
-      forget(order_.front());
+      const auto [old_key, old_serial] = order_.front();
       order_.pop_front();
+      const auto found = newest_.find(old_key);
+      if (found != newest_.end() && found->second == old_serial) newest_.erase(found);
     }
   }
-  bool contains(std::uint64_t key) const { return counts_.count(key) > 0; }
+  bool take(std::uint64_t key) { return newest_.erase(key) > 0; }
 
  private:
-  void forget(std::uint64_t key) {
-    const auto found = counts_.find(key);
-    if (--found->second == 0) counts_.erase(found);
-  }
-  std::unordered_map<std::uint64_t, std::uint32_t> counts_;
-  std::deque<std::uint64_t> order_;
+  struct Added {
+    std::uint64_t key;
+    std::uint64_t serial;
+  };
+  std::deque<Added> order_;  ///< with entries that newest_ does not know any more
+  std::unordered_map<std::uint64_t, std::uint64_t> newest_;
+  std::uint64_t serial_ = 0;
 };
 
 class S3Fifo final : public EvictionPolicy {
  public:
   explicit S3Fifo(std::uint64_t limit_bytes) : small_target_(limit_bytes / 10) {}
 
-  void insert(EvictionHook& element) override {
-    element.uses = 0;
-    (ghosts_.contains(element.ghost_key) ? main_ : small_).push(element);
+  void insert(EvictionHook& entry) override {
+    CHECK(entry.queue == EvictionHook::Queue::kNone);
+    entry.frequency.store(0, std::memory_order_relaxed);
+    (ghosts_.take(entry.ghost_key) ? main_ : small_).push_back(entry);
   }
 
-  void remove(EvictionHook& element) override {
-    if (element.queue == kSmall) {
-      if (element.uses <= 1) ghosts_.add(element.ghost_key, std::max<std::size_t>(64, main_.count()));
-      small_.remove(element);
-    } else {
-      main_.remove(element);
-    }
+  void remove(EvictionHook& entry) override {
+    (entry.queue == EvictionHook::Queue::kSmall ? small_ : main_).remove(entry);
   }
 
   EvictionHook* victim() override {
+    // Every step moves an entry on or forgets one of its uses, so this ends; unless readers touch
+    // faster than that. Then the one in front goes, used or not.
+    std::size_t steps = (EvictionHook::kMaxFrequency + 2) * (small_.count() + main_.count());
     for (;;) {
-      if (small_.oldest() && (small_.bytes() > small_target_ || !main_.oldest())) {
-        EvictionHook& oldest = *small_.oldest();
-        if (oldest.uses <= 1) return &oldest;
-        small_.remove(oldest);  // used again while it was new: it has earned its place
-        oldest.uses = 0;
-        main_.push(oldest);
-      } else if (main_.oldest()) {
-        EvictionHook& oldest = *main_.oldest();
-        const std::uint8_t uses = oldest.uses;
-        if (uses == 0) return &oldest;
-        oldest.uses = uses - 1;
-        main_.remove(oldest);
-        main_.push(oldest);
-      } else {
-        return nullptr;
+      const bool from_small = small_.front() && (small_.bytes() > small_target_ || !main_.front());
+      EvictionHook* entry = from_small ? small_.front() : main_.front();
+      if (!entry) return nullptr;
+      const std::uint8_t uses = entry->frequency.load(std::memory_order_relaxed);
+      if (steps == 0 || uses < (from_small ? kUsesToStay : 1)) {
+        if (from_small) ghosts_.add(entry->ghost_key, ghost_limit());
+        return entry;
       }
+      --steps;
+      remove(*entry);
+      entry->frequency.store(from_small ? 0 : uses - 1, std::memory_order_relaxed);
+      main_.push_back(*entry);
     }
   }
 
+  std::uint64_t bytes() const override { return small_.bytes() + main_.bytes(); }
+
  private:
+  static constexpr std::uint8_t kUsesToStay = 2;
+  static constexpr std::size_t kMinGhosts = 64;
+
+  std::size_t ghost_limit() const { return std::max(kMinGhosts, small_.count() + main_.count()); }
+
   const std::uint64_t small_target_;
-  Queue small_{kSmall};
-  Queue main_{kMain};
+  HookQueue small_{EvictionHook::Queue::kSmall};
+  HookQueue main_{EvictionHook::Queue::kMain};
   Ghosts ghosts_;
 };
 
-class SecondChance final : public EvictionPolicy {
+/// A set ordered by the last use that the policy knows of. Uses since then only make an entry
+/// younger: so if the first one was not used since, it is the oldest of all; if it was, it takes
+/// its new place and the next one is asked.
+class Lru final : public EvictionPolicy {
  public:
-  void insert(EvictionHook& element) override {
-    element.uses = 0;
-    queue_.push(element);
-  }
-  void remove(EvictionHook& element) override { queue_.remove(element); }
-  EvictionHook* victim() override {
-    while (EvictionHook* oldest = queue_.oldest()) {
-      if (oldest->uses == 0) return oldest;
-      oldest->uses = 0;
-      queue_.remove(*oldest);
-      queue_.push(*oldest);
-    }
-    return nullptr;
+  void insert(EvictionHook& entry) override {
+    CHECK(entry.queue == EvictionHook::Queue::kNone);
+    entry.queue = EvictionHook::Queue::kMain;
+    entry.last_use.store(1 + counter_.fetch_add(1, std::memory_order_relaxed),
+                         std::memory_order_relaxed);
+    entry.use_counter.store(&counter_, std::memory_order_release);
+    enqueue(entry);
+    bytes_ += entry.bytes;
   }
 
+  void remove(EvictionHook& entry) override {
+    CHECK(by_use_.erase({entry.queued_use, &entry}) == 1);
+    entry.queue = EvictionHook::Queue::kNone;
+    entry.use_counter.store(nullptr, std::memory_order_release);
+    bytes_ -= entry.bytes;
+  }
+
+  EvictionHook* victim() override {
+    // As in S3Fifo: bounded, because readers go on touching.
+    for (std::size_t steps = by_use_.size(); steps > 0; --steps) {
+      EvictionHook& entry = *by_use_.begin()->second;
+      if (entry.last_use.load(std::memory_order_relaxed) == entry.queued_use) return &entry;
+      by_use_.erase(by_use_.begin());
+      enqueue(entry);
+    }
+    return by_use_.empty() ? nullptr : by_use_.begin()->second;
+  }
+
+  std::uint64_t bytes() const override { return bytes_; }
+
  private:
-  Queue queue_{kMain};
+  void enqueue(EvictionHook& entry) {
+    entry.queued_use = entry.last_use.load(std::memory_order_relaxed);
+    by_use_.insert({entry.queued_use, &entry});
+  }
+
+  std::set<std::pair<std::uint64_t, EvictionHook*>> by_use_;
+  std::uint64_t bytes_ = 0;
+  std::atomic<std::uint64_t> counter_{0};
 };
 
 }  // namespace
@@ -142,6 +173,6 @@ std::unique_ptr<EvictionPolicy> make_s3_fifo(std::uint64_t limit_bytes) {
   return std::make_unique<S3Fifo>(limit_bytes);
 }
 
-std::unique_ptr<EvictionPolicy> make_lru() { return std::make_unique<SecondChance>(); }
+std::unique_ptr<EvictionPolicy> make_lru() { return std::make_unique<Lru>(); }
 
 }  // namespace rangecache::cache

@@ -8,47 +8,54 @@
 
 namespace rangecache::cache {
 
-/// The hard limit of what the cache directory takes on disk (promise 7). Space is reserved before
-/// it is written and released when the disk has it back: after the unlink, or after the last
-/// descriptor of an unlinked file is closed. Lock-free; any thread.
+/// The hard limit on what the cache directory takes on disk (promise 7). Space is reserved before
+/// it is written and released after it is gone, so the sum is never less than what is there.
+/// Thread-safe, lock-free.
 class Ledger {
  public:
   Ledger(std::uint64_t limit_bytes, Metrics& metrics);
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
 
-  /// False, and nothing reserved, if that would exceed the limit.
-  bool try_reserve(std::uint64_t bytes);
-  /// For what is on the disk already (found at start): may exceed the limit.
+  /// Takes `bytes` if they fit under the limit; otherwise takes nothing.
+  [[nodiscard]] bool try_reserve(std::uint64_t bytes);
+  /// For what is on disk already, whether the limit likes it or not.
   void charge_existing(std::uint64_t bytes);
+  /// Gives back what was reserved or charged. More than that is a bug (CHECK).
   void release(std::uint64_t bytes);
 
   std::uint64_t used() const { return used_.load(std::memory_order_relaxed); }
   std::uint64_t limit() const { return limit_; }
 
-  /// What a file of `size` bytes may take: whole 4 KiB blocks, and one more for an extended
-  /// attribute or an extent block that does not fit the inode.
-  static std::uint64_t chunk_charge(std::uint64_t size) { return (size + 4095) / 4096 * 4096 + 4096; }
+  /// What a chunk file of `size` bytes may take at most: its blocks of 4 KiB, and one more for
+  /// its attributes or extents.
+  static std::uint64_t chunk_charge(std::uint64_t size);
 
  private:
   const std::uint64_t limit_;
-  Gauge& gauge_;
   std::atomic<std::uint64_t> used_{0};
+  Gauge& used_gauge_;
 };
 
-/// Reserved space that goes back to the ledger when this is dropped. Move-only.
+/// Owns bytes that were reserved in a ledger, which must outlive it; releases them when dropped.
 class Charge {
  public:
   Charge() = default;
+  /// Takes over `bytes` that are in the ledger already.
   Charge(Ledger& ledger, std::uint64_t bytes) : ledger_(&ledger), bytes_(bytes) {}
   Charge(Charge&& other) noexcept
-      : ledger_(other.ledger_), bytes_(std::exchange(other.bytes_, 0)) {}
+      : ledger_(std::exchange(other.ledger_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Charge& operator=(Charge&& other) noexcept {
-    std::swap(ledger_, other.ledger_);
-    std::swap(bytes_, other.bytes_);
+    Charge taken(std::move(other));  // so that assigning to itself keeps the bytes
+    std::swap(ledger_, taken.ledger_);
+    std::swap(bytes_, taken.bytes_);
     return *this;
   }
   ~Charge() {
-    if (bytes_ > 0) ledger_->release(bytes_);
+    if (ledger_) ledger_->release(bytes_);
   }
+
+  std::uint64_t bytes() const { return bytes_; }
 
  private:
   Ledger* ledger_ = nullptr;

@@ -126,6 +126,11 @@ VersionPtr Snapshot::version() const {
   return version_;
 }
 
+bool Snapshot::awaits(std::uint64_t size) const {
+  MutexLock lock(mu_);
+  return !version_ && !stale_ && listed_size_.value_or(size) == size;
+}
+
 void Snapshot::bind(Callback<void> done) {
   {
     MutexLock lock(mu_);

@@ -39,6 +39,9 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   std::int64_t modified_s() const EXCLUDES(mu_);
   VersionPtr version() const EXCLUDES(mu_);  ///< nullptr while unbound
 
+  /// Whether it is unbound and may still be bound to a version of this size.
+  bool awaits(std::uint64_t size) const EXCLUDES(mu_);
+
   /// Calls back once the version is known: at once if it is, else after one GET of the first
   /// bytes, which are kept.
   void bind(Callback<void> done) EXCLUDES(mu_);

@@ -9,9 +9,13 @@
 
 namespace rangecache::cache {
 
-/// Reads the blocks of a chunk file whose bits are set in `blocks` (bit i: block i) and compares
-/// them with their checksums. False: other bytes than were written, or too few. kIo: the disk
-/// could not tell.
+/// Reads blocks of a chunk file (bit i: block i, kBlockSize bytes from i * kBlockSize, the last
+/// one shorter) and compares them with their checksums. True: all match. False: some do not, the
+/// file is too short, or the checksums are not as many as the chunk has blocks; then nothing of
+/// what was asked for counts as proved. kIo: the disk failed, which says nothing about the bytes.
+///
+/// Does not move the file's offset; bits past the chunk's last block are ignored. Blocks the
+/// calling thread for the reads.
 Result<bool> verify_blocks(int fd, ByteRange chunk, const std::vector<std::uint32_t>& checksums,
                            std::uint64_t blocks);
 

@@ -184,7 +184,7 @@ class ChangingFile(IntegrationTest):
         with open(name, "rb") as file:
             file.read(4096)
         os.remove(self.path)
-        self.assert_errno(errno.ENOENT, sha256_of, name)
+        self.assert_errno(errno.ENOENT, os.open, name, os.O_RDONLY)
 
 
 class HardLimit(IntegrationTest):

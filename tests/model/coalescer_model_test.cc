@@ -310,7 +310,7 @@ TEST_P(CoalescerModel, EveryByteIsInFlightOnceAndEveryReaderIsServedRightly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Origins, CoalescerModel, testing::Values(false, true),
-                         [](const auto& info) { return info.param ? "IgnoreRanges" : "DoRanges"; });
+                         [](const auto& tested) { return tested.param ? "IgnoreRanges" : "DoRanges"; });
 
 }  // namespace
 }  // namespace rangecache::cache

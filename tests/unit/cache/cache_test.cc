@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <cstring>
 #include <fstream>
 #include <future>
 #include <thread>
@@ -281,6 +282,7 @@ TEST_F(CacheTest, AFailedFetchFailsItsReadersAndTheNextReadTriesAgain) {
   origin_->put("a", {.size = 4 * kMiB});
   open();
   const auto file = open_file("a");
+  expect_right(*file, {0, 64 * 1024});  // the first contact is over
   origin_->fail_next(ErrorCode::kOriginFailed);
   EXPECT_EQ(start_read(*file, {kMiB, 2 * kMiB}).get().error().code, ErrorCode::kOriginFailed);
   expect_right(*file, {kMiB, 2 * kMiB});

@@ -270,6 +270,7 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   found.address = {directory.origin,
                    directory.origin->child_key(directory.key, entry.name, entry.is_directory)};
   found.valid_for_ms = listing_ms;
+  found.modified_s = entry.modified_s.value_or(-1);
   if (entry.is_directory) return found;
 
   SnapshotPtr current;
@@ -349,7 +350,7 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
   if (absent) return done(Error(ErrorCode::kNotFound, name));
   VersionPtr version = snapshot ? snapshot->version() : nullptr;
   if (version && fresh(*version)) {
-    return done(Found{false, std::move(address), snapshot, valid_for_ms(*version)});
+    return done(Found{false, std::move(address), snapshot, -1, valid_for_ms(*version)});
   }
   if (policy_.kind == FreshnessPolicy::Kind::kOffline) {
     return done(Error(ErrorCode::kUnreachable, address.origin->url_of(address.key) +
@@ -360,13 +361,14 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
                  Result<SnapshotPtr> result) mutable {
                if (result) {
                  const VersionPtr bound = (*result)->version();
-                 return done(Found{false, address, *result, bound ? valid_for_ms(*bound) : 0});
+                 return done(Found{false, address, *result, -1, bound ? valid_for_ms(*bound) : 0});
                }
                if (result.error().code != ErrorCode::kIsDirectory) return done(result.error());
                done(Found{true,
                           {directory.origin,
                            directory.origin->child_key(directory.key, name, true)},
                           nullptr,
+                          -1,
                           0});
              });
 }

@@ -24,6 +24,7 @@ struct Found {
   bool is_directory = false;
   ObjectAddress address;
   SnapshotPtr file;               ///< null for directories
+  std::int64_t modified_s = -1;   ///< of a directory, as it was listed; -1: unknown
   std::int64_t valid_for_ms = 0;  ///< how long this may be believed unasked
 };
 

@@ -151,13 +151,17 @@ void Storer::remove(Chunk& chunk, const char* why) {
   version->remove_chunk(chunk);
   // First no new readers, then no name, then the space: in this order no reader can hold a
   // descriptor that nobody counts.
-  parts_.open_chunks.retire(chunk, Charge(parts_.ledger, std::exchange(chunk.charge, 0)));
-  if (auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
-      !removed && removed.error().code != ErrorCode::kNotFound) {
+  const std::uint64_t charge = std::exchange(chunk.charge, 0);
+  parts_.open_chunks.retire(chunk, Charge(parts_.ledger, charge));
+  const auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
+  if (removed || removed.error().code == ErrorCode::kNotFound) {
+    parts_.manifest.append_chunk_removed(version->id(), chunk.range);
+  } else {
+    // The file still takes its space. The journal keeps it, so that the next start tries again.
+    parts_.ledger.charge_existing(charge);
     faults_.add();
     log_warning("a chunk that is {} cannot be deleted: {}", why, removed.error().message());
   }
-  parts_.manifest.append_chunk_removed(version->id(), chunk.range);
   --version->on_disk.files;
   forget_if_empty(version);
   flush_soon();

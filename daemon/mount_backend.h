@@ -41,8 +41,7 @@ class MountBackend final : public fuse::Backend,
   class OpenHandle;
 
   fuse::NodePtr node_for(const cache::Found& found) EXCLUDES(mu_);
-  fuse::NodePtr directory_node(const ObjectAddress& address, std::int64_t valid_for_ms)
-      EXCLUDES(mu_);
+  fuse::NodePtr directory_node(const cache::Found& found) EXCLUDES(mu_);
   fuse::NodePtr file_node(const cache::SnapshotPtr& snapshot, std::int64_t valid_for_ms)
       EXCLUDES(mu_);
   void sweep_locked() REQUIRES(mu_);

@@ -308,6 +308,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
     object.snapshot = current;
   }
   found.file = current;
+  // Once it is read it has a version, which nobody may open unasked.
+  if (policy_.kind == FreshnessPolicy::Kind::kAlways) found.valid_for_ms = 0;
   return found;
 }
 

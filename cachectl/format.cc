@@ -122,15 +122,16 @@ std::string format_stats(const std::string& stats_json) {
   const Stats stats(stats_json);
   const double hits = stats("hit_bytes_total"), memory = stats("memory_hit_bytes_total"),
                shared = stats("coalesced_bytes_total"), missed = stats("miss_bytes_total");
-  const double asked = hits + memory + shared + missed;
   const double served = stats("read_bytes_total"), fetched = stats("origin_bytes_total");
 
   std::string text = fmt::format("rangecached {}, pid {}, up {}\n\nReads\n", stats.text("version"),
                                  stats.text("pid"), human_seconds(stats.json().value("uptime_s", 0.0)));
   text += row("served", fmt::format("{} in {:.0f} reads", human_bytes(served), stats("read_requests_total")));
-  text += row("hit ratio", fmt::format("{} of the bytes   {}", percent(asked - missed, asked),
-                                       bar(asked - missed, asked, 20)));
-  text += row("", fmt::format("disk {}, just arrived {}, shared with another read {}, missed {}",
+  // What crossed the wire is the yardstick: read-ahead counts against it, too.
+  const double spared = std::max(0.0, served - fetched);
+  text += row("hit ratio", fmt::format("{} {} of these bytes needed no fetch", bar(spared, served, 20),
+                                       percent(spared, served)));
+  text += row("", fmt::format("{} from disk, {} just arrived, {} under way already, {} missed",
                               human_bytes(hits), human_bytes(memory), human_bytes(shared),
                               human_bytes(missed)));
   text += row("latency", fmt::format("p50 {}, p95 {}, p99 {}", human_seconds(stats("read_seconds_p50")),
@@ -139,7 +140,7 @@ std::string format_stats(const std::string& stats_json) {
   text += "\nOrigin\n";
   text += row("fetched", fmt::format("{} in {:.0f} requests", human_bytes(fetched),
                                      stats("origin_requests_total")));
-  text += row("saved", served > fetched ? human_bytes(served - fetched) : std::string("nothing yet"));
+  text += row("saved", spared > 0 ? human_bytes(spared) : std::string("nothing yet"));
   text += row("first byte", fmt::format("p50 {}, p95 {}",
                                         human_seconds(stats("origin_first_byte_seconds_p50")),
                                         human_seconds(stats("origin_first_byte_seconds_p95"))));

@@ -179,6 +179,32 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
   });
 }
 
+void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {
+  const ObjectAddress& address = snapshot->address();
+  const VersionPtr version = snapshot->version();
+  const auto stale = [url = address.origin->url_of(address.key)] {
+    return Error(ErrorCode::kStale, url);
+  };
+  if (!version) {
+    // Listed, never read: its first read will tell whether the listing was still true.
+    bool replaced = false;
+    {
+      MutexLock lock(mu_);
+      const auto found = objects_.find(object_key(*address.origin, address.key));
+      replaced = found != objects_.end() && found->second.snapshot &&
+                 found->second.snapshot != snapshot;
+    }
+    return replaced ? done(stale()) : done({});
+  }
+  if (fresh(*version)) return done({});
+  revalidate(address, version,
+             [version, stale, done = std::move(done)](Result<SnapshotPtr> now) mutable {
+               if (!now) return done(now.error());
+               if ((*now)->version() != version) return done(stale());
+               done({});
+             });
+}
+
 void Catalog::revalidate(ObjectAddress address, VersionPtr known, Callback<SnapshotPtr> done) {
   {
     MutexLock lock(mu_);

@@ -182,9 +182,15 @@ void MountBackend::list(const fuse::NodePtr& directory,
 
 // --- files ------------------------------------------------------------------------------------
 
-std::unique_ptr<fuse::Handle> MountBackend::open(const fuse::NodePtr&) {
-  return std::make_unique<OpenHandle>(
-      read_ahead_options(cache_.options().memory_bytes, cache_.options().size_bytes));
+void MountBackend::open(const fuse::NodePtr& file,
+                        Callback<std::shared_ptr<fuse::Handle>> done) {
+  const auto& node = static_cast<const FileNode&>(*file);
+  cache_.catalog().confirm(
+      node.snapshot, [self = shared_from_this(), done = std::move(done)](Result<void> current) mutable {
+        if (!current) return done(current.error());
+        done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(read_ahead_options(
+            self->cache_.options().memory_bytes, self->cache_.options().size_bytes))));
+      });
 }
 
 ReadTicket MountBackend::read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,

@@ -25,7 +25,7 @@ class MountBackend final : public fuse::Backend,
               Callback<fuse::NodePtr> done) override;
   void list(const fuse::NodePtr& directory,
             Callback<std::shared_ptr<const fuse::Directory>> done) override;
-  std::unique_ptr<fuse::Handle> open(const fuse::NodePtr& file) override;
+  void open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse::Handle>> done) override;
   ReadTicket read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,
                   Callback<Slices> done) override;
   std::vector<std::pair<std::string, std::string>> extended_attributes(

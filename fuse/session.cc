@@ -87,7 +87,7 @@ class Session::Impl {
                     Operations::Limits{.max_read_bytes = options_.max_read_bytes,
                                        .max_readahead_bytes = options_.read_ahead_kb * 1024,
                                        .max_background = options_.max_background,
-                                       .congestion_threshold = options_.max_background * 3 / 4},
+                                       .congestion_threshold = options_.congestion_threshold},
                     [this] { init_seen_ = true; }),
         stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     CHECK(stop_event_);

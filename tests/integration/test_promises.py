@@ -1,9 +1,11 @@
 """The promises that only a real server, a real mount and real deaths can show."""
 
 import errno
+import http.server
 import multiprocessing
 import os
 import re
+import subprocess
 import threading
 import time
 
@@ -207,6 +209,88 @@ class HardLimit(IntegrationTest):
                 file.seek(size // 2)
                 file.read(100 * MIB)
         self.assertLessEqual(disk.highest, limit)
+
+
+class StalledServer(http.server.ThreadingHTTPServer):
+    """Promises bytes, sends a few of them, and then nothing until it is released."""
+
+    daemon_threads = True
+    size = 8 * MIB
+
+    def __init__(self):
+        self.released = threading.Event()
+        self.asked = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_HEAD(self):
+                self.answer(200, self.server.size)
+
+            def do_GET(self):
+                self.server.asked += 1
+                first, last = 0, self.server.size - 1
+                if asked := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+                    first, last = int(asked[1]), int(asked[2] or last)
+                self.answer(206, last + 1 - first, f"bytes {first}-{last}/{self.server.size}")
+                self.wfile.write(b"S" * 100)
+                self.wfile.flush()
+                self.server.released.wait()
+                self.close_connection = True
+
+            def answer(self, status, length, content_range=None):
+                self.send_response(status)
+                self.send_header("Content-Length", str(length))
+                self.send_header("ETag", '"stalled"')
+                self.send_header("Accept-Ranges", "bytes")
+                if content_range:
+                    self.send_header("Content-Range", content_range)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+
+class StalledOrigin(IntegrationTest):
+    """Forty programs wait for a server that has gone silent."""
+
+    def test_other_files_are_served_and_waiting_programs_can_be_ended(self):
+        write_random(os.path.join(self.root, "good.bin"), 8 * MIB)
+        server = self.nginx()
+        stalled = StalledServer()
+        self.addCleanup(stalled.stop)
+        port = stalled.server_address[1]
+        urls = os.path.join(self.directory, "urls")
+        with open(urls, "w", encoding="utf-8") as file:
+            file.write(f"# one good, many stalled\n{server.url}good.bin\n")
+            file.writelines(f"http://127.0.0.1:{port}/{n}.bin stalled{n}\n" for n in range(40))
+        mount = self.daemon(urls=urls).start()
+
+        readers = [subprocess.Popen(["cat", mount.path(f"stalled{n}")], stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.DEVNULL) for n in range(40)]
+        self.addCleanup(lambda: [(reader.kill(), reader.wait()) for reader in readers])
+        wait_until(lambda: mount.metric("rangecache_flights") >= 6, "reads wait for the server")
+        began = time.monotonic()
+        self.assertEqual(sha256_of(os.path.join(self.root, "good.bin")),
+                         sha256_of(mount.path("good.bin")))
+        self.assertLess(time.monotonic() - began, 10, "the silent server holds up another's file")
+        self.assertTrue(all(reader.poll() is None for reader in readers), "nobody waits")
+
+        for reader in readers:
+            reader.terminate()
+        for reader in readers:
+            reader.wait(timeout=10)
+        began = time.monotonic()
+        mount.stop()
+        self.assertLess(time.monotonic() - began, 10, "the silent server holds up the end")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <functional>
 #include <string>
@@ -46,6 +49,18 @@ class FaultyFileSystem final : public FileSystem {
     MutexLock lock(mu_);
     faults_.clear();
   }
+  /// SIGKILLs this process at the `nth` call of any kind from now on; a write puts half of its
+  /// bytes on the disk first.
+  void die_at(int nth) {
+    MutexLock lock(mu_);
+    die_in_ = nth;
+  }
+  int calls() const {
+    MutexLock lock(mu_);
+    int all = 0;
+    for (const int count : calls_) all += count;
+    return all;
+  }
   int calls(Call call) const {
     MutexLock lock(mu_);
     return calls_[static_cast<int>(call)];
@@ -65,6 +80,7 @@ class FaultyFileSystem final : public FileSystem {
     return target_.open(path, flags, mode);
   }
   Result<void> write_all(int fd, std::span<const std::byte> data, std::uint64_t offset) override {
+    if (dies_next()) (void)target_.write_all(fd, data.first(data.size() / 2), offset);
     if (const int e = fault(Call::kWrite, "")) {
       (void)target_.write_all(fd, data.first(data.size() / 2), offset);
       return error_from_errno(e, "cannot write");
@@ -139,6 +155,7 @@ class FaultyFileSystem final : public FileSystem {
   /// The errno that this call fails with, or 0.
   int fault(Call call, const std::string& path) {
     MutexLock lock(mu_);
+    if (die_in_ > 0 && --die_in_ == 0) ::kill(::getpid(), SIGKILL);
     ++calls_[static_cast<int>(call)];
     for (Fault& fault : faults_) {
       if (fault.call != call || path.find(fault.path_part) == std::string::npos) continue;
@@ -153,12 +170,18 @@ class FaultyFileSystem final : public FileSystem {
     return 0;
   }
 
+  bool dies_next() const {
+    MutexLock lock(mu_);
+    return die_in_ == 1;
+  }
+
   FileSystem& target_;
   std::function<void(const std::string&, const std::string&)> before_rename_;
   mutable Mutex mu_;
   std::vector<Fault> faults_ GUARDED_BY(mu_);
   int calls_[static_cast<int>(Call::kCount)] GUARDED_BY(mu_) = {};
   int failures_ GUARDED_BY(mu_) = 0;
+  int die_in_ GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace rangecache

@@ -150,28 +150,40 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
 /// written down. Each is proved by its own checksum and taken in, or removed, before anything
 /// else is written, so that the ledger never misses a byte.
 void Cache::adopt_strays(const FindOrigin& find_origin) {
-  std::set<std::pair<VersionId, std::uint64_t>> known;
+  std::map<std::pair<VersionId, std::uint64_t>, std::uint64_t> known;  // to the range's end
   for (const VersionPtr& version : catalog_->versions()) {
-    for (const ChunkPtr& chunk : version->chunks()) known.insert({version->id(), chunk->range.begin});
+    for (const ChunkPtr& chunk : version->chunks())
+      known[{version->id(), chunk->range.begin}] = chunk->range.end;
   }
+  const auto overlaps_known = [&](const FoundChunk& found) {
+    const auto next = known.lower_bound({found.version, found.range.begin});
+    if (next != known.end() && next->first.first == found.version &&
+        next->first.second < found.range.end) {
+      return true;
+    }
+    if (next == known.begin()) return false;
+    const auto previous = std::prev(next);
+    return previous->first.first == found.version && previous->second > found.range.begin;
+  };
   std::uint64_t adopted = 0, removed = 0;
-  std::set<VersionId> empty;
+  std::set<VersionId> seen;
   const auto on_chunk = [&](const FoundChunk& found) {
-    empty.erase(found.version);
-    if (known.count({found.version, found.range.begin})) return;
-    if (adopt_stray(found, find_origin)) {
+    const auto same = known.find({found.version, found.range.begin});
+    if (same != known.end() && same->second == found.range.end) return;
+    if (!overlaps_known(found) && adopt_stray(found, find_origin)) {
+      known[{found.version, found.range.begin}] = found.range.end;
       ++adopted;
     } else {
       (void)store_->remove_chunk(found.version, found.range);
       ++removed;
     }
   };
-  const auto on_version = [&](const VersionId& id) {
-    if (!catalog_->find_version(id)) empty.insert(id);
-  };
+  const auto on_version = [&](const VersionId& id) { seen.insert(id); };
   if (auto scanned = store_->scan(on_chunk, on_version); !scanned)
     log_warning("{}", scanned.error().message());
-  for (const VersionId& id : empty) (void)store_->remove_version(id);
+  for (const VersionId& id : seen) {
+    if (!catalog_->find_version(id)) (void)store_->remove_version(id);
+  }
   if (adopted + removed > 0) {
     log_info("after an unclean stop: {} chunks adopted, {} removed", adopted, removed);
   }

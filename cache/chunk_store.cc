@@ -114,11 +114,13 @@ Result<void> ChunkStore::take_lock() {
     return Error(ErrorCode::kBusy,
                  fmt::format("the cache directory {} is in use by another rangecached (pid {}): stop "
                              "it, or choose another with --cache-dir",
-                             directory_, holder ? *holder : "unknown"));
+                             directory_, holder && !holder->empty() ? *holder : "unknown"));
   }
   const std::string pid = fmt::format("{}", getpid());
   if (::ftruncate(lock_.get(), 0) != 0) return error_from_errno(errno, "cannot write " + path);
-  return files_.write_all(lock_.get(), std::as_bytes(std::span(pid)), 0);
+  // Only for the message above: a full disk must not keep the daemon from its cache.
+  (void)files_.write_all(lock_.get(), std::as_bytes(std::span(pid)), 0);
+  return {};
 }
 
 Result<void> ChunkStore::check_format() {
@@ -135,7 +137,7 @@ Result<void> ChunkStore::check_format() {
   // Not a cache yet. A directory with other things in it is not taken over.
   RC_ASSIGN(const auto entries, files_.list(directory_));
   for (const FileSystem::Entry& entry : entries) {
-    if (entry.name == "lock") continue;
+    if (entry.name == "lock" || entry.name == "format.new") continue;  // of a start that died
     return Error(ErrorCode::kInvalidArgument,
                  fmt::format("{} is not empty and no cache ('{}' is in it): choose another "
                              "--cache-dir",
@@ -178,6 +180,12 @@ Result<void> ChunkStore::restore_directory(const VersionId& id) {
 
 Result<void> ChunkStore::create_version(const VersionRecord& record) {
   RC_TRY(restore_directory(record.id));
+  auto written = write_meta(record);
+  if (!written) (void)files_.remove_directory(version_path(record.id));  // fails if it is in use
+  return written;
+}
+
+Result<void> ChunkStore::write_meta(const VersionRecord& record) {
   const nlohmann::json fields = {{"origin", to_hex(record.origin_id)},
                                  {"key", to_hex(record.key)},
                                  {"validator_kind", static_cast<int>(record.validator.kind)},
@@ -262,32 +270,42 @@ Result<void> ChunkStore::scan(const std::function<void(const FoundChunk&)>& on_c
                               const std::function<void(const VersionId&)>& on_version) const {
   const std::string objects = directory_ + "/objects";
   RC_ASSIGN(const auto prefixes, files_.list(objects));
+  Result<void> result;  // one unreadable directory must not hide the others
+  const auto list = [&](const std::string& path) {
+    auto entries = files_.list(path);
+    if (entries) return *std::move(entries);
+    if (result) result = entries.error();
+    return std::vector<FileSystem::Entry>();
+  };
   for (const FileSystem::Entry& prefix : prefixes) {
     if (!prefix.is_directory) continue;
-    RC_ASSIGN(const auto versions, files_.list(objects + "/" + prefix.name));
-    for (const FileSystem::Entry& version : versions) {
+    for (const FileSystem::Entry& version : list(objects + "/" + prefix.name)) {
       const auto id = parse_version_id(version.name);
       if (!id || !version.is_directory) continue;
+      const std::string path = version_path(*id);
+      if (path != objects + "/" + prefix.name + "/" + version.name) continue;
       on_version(*id);
-      RC_ASSIGN(const auto chunks, files_.list(version_path(*id)));
-      for (const FileSystem::Entry& chunk : chunks) {
+      for (const FileSystem::Entry& chunk : list(path)) {
         const auto range = parse_range(chunk.name);
         if (!range || chunk.is_directory) continue;
-        FoundChunk found{*id, *range, 0, false, 0};
-        if (auto fd = files_.open(chunk_path(*id, *range), O_RDONLY, 0)) {
-          if (auto status = files_.status(fd->get())) found.size = status->size;
-          const auto mark = files_.attribute(fd->get(), kIdentityAttribute);
-          if (mark && mark->size() > 16) {
-            found.whole_checksum =
-                parse_hex(std::string_view(*mark).substr(mark->size() - 16)).value_or(0);
-            found.identity_matches = *mark == identity(*id, *range, found.whole_checksum);
-          }
-        }
-        on_chunk(found);
+        if (chunk_path(*id, *range) != path + "/" + chunk.name) continue;
+        on_chunk(look_at(*id, *range));
       }
     }
   }
-  return {};
+  return result;
+}
+
+FoundChunk ChunkStore::look_at(const VersionId& id, ByteRange range) const {
+  FoundChunk found{id, range, 0, false, 0};
+  const auto fd = files_.open(chunk_path(id, range), O_RDONLY, 0);
+  if (!fd) return found;
+  if (const auto status = files_.status(fd->get())) found.size = status->size;
+  const auto mark = files_.attribute(fd->get(), kIdentityAttribute);
+  if (!mark || mark->size() < 16) return found;
+  found.whole_checksum = parse_hex(std::string_view(*mark).substr(mark->size() - 16)).value_or(0);
+  found.identity_matches = *mark == identity(id, range, found.whole_checksum);
+  return found;
 }
 
 Result<std::vector<std::uint32_t>> ChunkStore::prove(const FoundChunk& found) const {

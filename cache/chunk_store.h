@@ -55,7 +55,8 @@ class ChunkStore {
   static std::string identity(const VersionId& id, ByteRange range, std::uint64_t whole_checksum);
   static constexpr const char* kIdentityAttribute = "user.rangecache.chunk";
 
-  /// Walks objects/. Names that are not ours are left alone.
+  /// Walks objects/. Names that are not ours are left alone. An error is that of the first
+  /// directory that cannot be read; the others are walked all the same.
   Result<void> scan(const std::function<void(const FoundChunk&)>& on_chunk,
                     const std::function<void(const VersionId&)>& on_version) const;
   /// Reads a found chunk whole; its block checksums if its bytes are what its identity says.
@@ -68,6 +69,8 @@ class ChunkStore {
   Result<void> take_lock();
   Result<void> check_format();
   Result<void> sweep_temporary();
+  Result<void> write_meta(const VersionRecord& record);
+  FoundChunk look_at(const VersionId& id, ByteRange range) const;
   std::string version_path(const VersionId& id) const;
 
   FileSystem& files_;

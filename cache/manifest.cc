@@ -60,7 +60,11 @@ Result<std::unique_ptr<Manifest>> Manifest::open(FileSystem& files, std::string 
   std::unique_ptr<Manifest> manifest(new Manifest(files, cache_directory + "/manifest"));
   RC_TRY(files.make_directory(manifest->directory_, 0700));
   manifest->generation_ = manifest->load(visitor, report);
-  RC_TRY(manifest->start_journal(manifest->generation_));
+  if (auto started = manifest->start_journal(manifest->generation_); !started) {
+    // A full disk, say. What was read is of use; the next checkpoint tries again.
+    manifest->broken_ = true;
+    report.problem = started.error().message();
+  }
   return manifest;
 }
 

@@ -48,7 +48,8 @@ class Manifest {
   };
 
   /// Reads what is there, front to back, and opens a fresh generation for what is to come. Damage
-  /// is never an error: what is proved is kept, the rest reported.
+  /// is never an error: what is proved is kept, the rest reported. Nor is a disk that takes no
+  /// journal now: see flush().
   static Result<std::unique_ptr<Manifest>> open(FileSystem& files, std::string cache_directory,
                                                 Visitor& visitor, LoadReport& report);
 

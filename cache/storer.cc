@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::int64_t kFaultLogInterval_ns = 5'000'000'000;  // a full disk must not fill the log
 constexpr std::uint64_t kEvictOnNoSpace = 16 * kPieceSize;
+constexpr std::uint64_t kMaxUndeleted = 4;
 constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
 
 Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
@@ -54,9 +55,10 @@ void Storer::begin(Job job) {
   if (!reserve(job.charge)) {
     return drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
   }
-  if (!ensure_directory(*job.version)) {
+  if (auto made = ensure_directory(*job.version); !made) {
     parts_.ledger.release(job.charge);
-    return drop(job, Error(ErrorCode::kIo, "cannot make the directory of " + job.version->url()));
+    make_room_after(made.error());
+    return drop(job, made.error());
   }
   ++job.version->on_disk.files;
   writing_.insert({job.version->id(), range.begin});
@@ -81,11 +83,7 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   if (!disk_bytes) {
     --job.version->on_disk.files;
     parts_.ledger.release(job.charge);
-    if (disk_bytes.error().code == ErrorCode::kNoSpace) {
-      // Others filled the disk: give some of ours back, so that the next writes fit.
-      for (std::uint64_t freed = 0; freed < kEvictOnNoSpace && evict_one(); freed += kPieceSize) {
-      }
-    }
+    make_room_after(disk_bytes.error());
     drop(job, disk_bytes.error());
     return forget_if_empty(job.version);
   }
@@ -110,27 +108,36 @@ void Storer::drop(const Job& job, const Error& error) {
   log_warning("{}: bytes of {} are served but not kept", error.message(), job.version->url());
 }
 
-bool Storer::ensure_directory(Version& version) {
-  if (version.on_disk.directory) return true;
-  if (!reserve(kDirectoryCharge)) return false;
+Result<void> Storer::ensure_directory(Version& version) {
+  if (version.on_disk.directory) return {};
+  if (!reserve(kDirectoryCharge))
+    return Error(ErrorCode::kNoSpace, "nothing can be evicted to make room");
   const VersionRecord record = version.record();
   if (auto made = parts_.store.create_version(record); !made) {
     parts_.ledger.release(kDirectoryCharge);
-    log_warning("{}", made.error().message());
-    return false;
+    return made;
   }
   version.on_disk.directory = true;
   parts_.manifest.append_version(record);
-  return true;
+  return {};
 }
 
 // --- evicting ---------------------------------------------------------------------------------
 
 bool Storer::reserve(std::uint64_t bytes) {
+  // Where files cannot be deleted, forgetting more of them makes no room.
+  const std::uint64_t enough = undeleted_ + kMaxUndeleted;
   while (!parts_.ledger.try_reserve(bytes)) {
-    if (!evict_one()) return false;
+    if (undeleted_ >= enough || !evict_one()) return false;
   }
   return true;
+}
+
+void Storer::make_room_after(const Error& error) {
+  if (error.code != ErrorCode::kNoSpace) return;
+  // Others filled the disk: give some of ours back, so that the next writes fit.
+  for (std::uint64_t freed = 0; freed < kEvictOnNoSpace && evict_one(); freed += kPieceSize) {
+  }
 }
 
 bool Storer::evict_one() {
@@ -153,15 +160,15 @@ void Storer::remove(Chunk& chunk, const char* why) {
   // descriptor that nobody counts.
   const std::uint64_t charge = std::exchange(chunk.charge, 0);
   parts_.open_chunks.retire(chunk, Charge(parts_.ledger, charge));
-  const auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
-  if (removed || removed.error().code == ErrorCode::kNotFound) {
-    parts_.manifest.append_chunk_removed(version->id(), chunk.range);
-  } else {
-    // The file still takes its space. The journal keeps it, so that the next start tries again.
+  if (auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
+      !removed && removed.error().code != ErrorCode::kNotFound) {
+    // What stands on the disk stays counted; the next start looks for it (no clean mark).
     parts_.ledger.charge_existing(charge);
+    ++undeleted_;
     faults_.add();
     log_warning("a chunk that is {} cannot be deleted: {}", why, removed.error().message());
   }
+  parts_.manifest.append_chunk_removed(version->id(), chunk.range);
   --version->on_disk.files;
   forget_if_empty(version);
   flush_soon();
@@ -170,7 +177,9 @@ void Storer::remove(Chunk& chunk, const char* why) {
 void Storer::forget_if_empty(const VersionPtr& version) {
   if (version->on_disk.files > 0 || !version->on_disk.directory) return;
   if (auto removed = parts_.store.remove_version(version->id()); !removed) {
+    ++undeleted_;
     log_warning("{}", removed.error().message());
+    return;  // it stands there still, charged and known
   }
   parts_.ledger.release(kDirectoryCharge);
   version->on_disk.directory = false;
@@ -288,7 +297,7 @@ void Storer::stop() {
     loop_.post([this] {
       stopping_ = true;
       flush();
-      if (auto closed = parts_.manifest.close(true); !closed) {
+      if (auto closed = parts_.manifest.close(undeleted_ == 0); !closed) {
         log_warning("the manifest cannot be closed: {}", closed.error().message());
       }
     });

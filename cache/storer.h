@@ -72,7 +72,8 @@ class Storer {
   bool reserve(std::uint64_t bytes);
   bool evict_one();
   void remove(Chunk& chunk, const char* why);
-  bool ensure_directory(Version& version);
+  void make_room_after(const Error& error);
+  Result<void> ensure_directory(Version& version);
   void forget_if_empty(const VersionPtr& version);
   void flush_soon();
   void flush();
@@ -88,6 +89,7 @@ class Storer {
   Gauge& chunks_;
   std::set<std::pair<VersionId, std::uint64_t>> writing_;
   std::uint64_t manifest_charge_ = 0;
+  std::uint64_t undeleted_ = 0;  ///< files that eviction could not delete
   bool flush_posted_ = false;
   bool stopping_ = false;
   std::int64_t last_fault_logged_ns_ = 0;

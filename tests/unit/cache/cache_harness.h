@@ -1,0 +1,148 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cache/cache.h"
+#include "tests/unit/cache/fake_origin.h"
+
+namespace rangecache::cache {
+
+/// A cache over a FakeOrigin, opened and closed as the daemon does it.
+class CacheHarness {
+ public:
+  explicit CacheHarness(CacheOptions options, FileSystem& files = posix_file_system())
+      : options_(std::move(options)), files_(files) {}
+  ~CacheHarness() { close(); }
+
+  /// Each run has an origin of its own; `fill` gives it its objects.
+  template <typename Fill>
+  Result<void> open(Fill fill) {
+    close();
+    origin_ = std::make_shared<FakeOrigin>();
+    fill(*origin_);
+    metrics_ = std::make_unique<Metrics>();
+    RC_ASSIGN(cache_, Cache::open(
+                          options_,
+                          [this](const std::string&) -> Result<std::shared_ptr<Origin>> {
+                            return std::shared_ptr<Origin>(origin_);
+                          },
+                          files_, clock_, *metrics_));
+    return {};
+  }
+  void close() {
+    if (cache_) {
+      origin_->stop();
+      cache_->stop();
+      cache_.reset();
+    }
+    origin_.reset();
+  }
+
+  Result<SnapshotPtr> open_file(const std::string& key) {
+    auto promise = std::make_shared<std::promise<Result<SnapshotPtr>>>();
+    cache_->catalog().open({origin_, key}, [promise](Result<SnapshotPtr> snapshot) {
+      promise->set_value(std::move(snapshot));
+    });
+    return promise->get_future().get();
+  }
+
+  /// Reads and compares; empty if every byte is right, else what is wrong.
+  static std::string read(Snapshot& file, ByteRange range, int version) {
+    auto promise = std::make_shared<std::promise<Result<Slices>>>();
+    const ReadTicket ticket = file.read(
+        range, [promise](Result<Slices> slices) { promise->set_value(std::move(slices)); });
+    const Result<Slices> slices = promise->get_future().get();
+    if (!slices) return "read failed: " + slices.error().message();
+    std::uint64_t at = range.begin;
+    std::vector<std::byte> buffer;
+    for (const Slice& slice : *slices) {
+      buffer.resize(slice.length);
+      if (slice.fd < 0) {
+        std::memcpy(buffer.data(), slice.data, slice.length);
+      } else if (::pread(slice.fd, buffer.data(), slice.length, static_cast<off_t>(slice.offset)) !=
+                 static_cast<ssize_t>(slice.length)) {
+        return "short read of a chunk file at " + std::to_string(at);
+      }
+      for (const std::byte byte : buffer) {
+        if (byte != FakeOrigin::content(version, at)) return "wrong byte at " + std::to_string(at);
+        ++at;
+      }
+    }
+    const std::uint64_t end = std::min(range.end, file.size());
+    return at == end ? "" : "ends at " + std::to_string(at) + " instead of " + std::to_string(end);
+  }
+  /// Opens `key` and reads it whole, in parts.
+  std::string read_all(const std::string& key, int version, std::uint64_t part = 1 << 20) {
+    const auto file = open_file(key);
+    if (!file) return "open failed: " + file.error().message();
+    for (std::uint64_t at = 0; at < (*file)->size(); at += part) {
+      if (auto wrong = read(**file, {at, std::min(at + part, (*file)->size())}, version);
+          !wrong.empty())
+        return wrong;
+    }
+    return "";
+  }
+  /// Returns when all that was handed to the store thread before has been dealt with.
+  void settle() {
+    std::promise<void> settled;
+    cache_->evict([](const Version&) { return false; },
+                  [&](Cache::Evicted) { settled.set_value(); });
+    settled.get_future().wait();
+  }
+  double metric(const std::string& name) const {
+    for (const auto& sample : metrics_->samples())
+      if (sample.name == name) return sample.value;
+    return -1;
+  }
+  /// What the directory takes on disk, as du counts.
+  std::uint64_t disk_usage() const {
+    std::uint64_t used = 0;
+    std::error_code error;
+    for (std::filesystem::recursive_directory_iterator it(options_.directory, error), end;
+         it != end && !error; it.increment(error)) {
+      struct stat status {};
+      if (::lstat(it->path().c_str(), &status) == 0)
+        used += static_cast<std::uint64_t>(status.st_blocks) * 512;
+    }
+    return used;
+  }
+  std::vector<std::filesystem::path> chunk_files() const {
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             std::filesystem::path(options_.directory) / "objects")) {
+      if (entry.is_regular_file() && entry.path().filename() != "meta")
+        files.push_back(entry.path());
+    }
+    return files;
+  }
+  std::size_t temporary_files() const {
+    return static_cast<std::size_t>(std::distance(
+        std::filesystem::directory_iterator(std::filesystem::path(options_.directory) / "tmp"),
+        {}));
+  }
+
+  FakeOrigin& origin() { return *origin_; }
+  Cache& cache() { return *cache_; }
+  ManualClock& clock() { return clock_; }
+
+ private:
+  const CacheOptions options_;
+  FileSystem& files_;
+  ManualClock clock_;
+  std::shared_ptr<FakeOrigin> origin_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Cache> cache_;
+};
+
+}  // namespace rangecache::cache

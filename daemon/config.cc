@@ -72,9 +72,16 @@ void declare(CLI::App& app, Raw& raw) {
   app.add_flag("--allow-other", raw.allow_other, "Let other users read the mount");
   app.add_flag("--daemonize", raw.daemonize, "Return once the mount is ready");
   app.add_option("mount", raw.mount, "What to mount (http, https or file URL), and where")
-      ->type_name("[URL] MOUNTPOINT")
-      ->expected(0, 2);
+      ->group("")                // the usage line says it
+      ->expected(0, 1 << 20);    // too many get an error that says how it is meant
 }
+
+class HelpFormatter final : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App*, std::string) const override {
+    return "Usage: rangecached [OPTIONS] [URL MOUNTPOINT]\n";
+  }
+};
 
 Error usage(std::string text) { return Error(ErrorCode::kInvalidArgument, std::move(text)); }
 
@@ -224,6 +231,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   CLI::App app{"rangecached: makes remote files behave like local ones", "rangecached"};
   app.set_version_flag("--version", std::string("rangecached ") + RANGECACHE_VERSION);
   app.footer(kFooter);
+  app.formatter(std::make_shared<HelpFormatter>());
   Raw raw;
   declare(app, raw);
   try {

@@ -61,7 +61,7 @@ class Examples(ExamplesTest):
         config = os.path.join(SOURCE, "examples", "rangecached.toml")
         other = self.daemon(self.server.url, config=config)
         other.start()
-        self.assertEqual(2 << 30, other.metric("rangecache_disk_limit_bytes"))
+        self.assertEqual(192 * MIB, other.metric("rangecache_memory_limit_bytes"))
 
 
 class InstalledLibrary(ExamplesTest):

@@ -150,6 +150,21 @@ TEST_F(CacheFaultsTest, ChunksThatCannotBeDeletedStayCountedAndTheLimitHolds) {
   EXPECT_LE(cache.disk_usage(), 32 * kMiB);
 }
 
+TEST_F(CacheFaultsTest, ALowerLimitHoldsFromTheNextStartOn) {
+  for (int round = 0; round < 10; ++round) {
+    CacheHarness& large = harness(128 * kMiB);
+    ASSERT_TRUE(large.open(objects));
+    EXPECT_EQ(large.read_all("large", 1), "");
+    large.close();
+    CacheHarness& small = harness(16 * kMiB);
+    ASSERT_TRUE(small.open(objects));
+    small.settle();
+    EXPECT_LE(small.disk_usage(), 16 * kMiB);
+    EXPECT_LE(small.disk_usage(), small.cache().disk_used());
+    EXPECT_EQ(small.read_all("large", 1), "");
+  }
+}
+
 TEST_F(CacheFaultsTest, ACacheOnAFullDiskStillOpensAndServes) {
   CacheHarness& cache = harness();
   ASSERT_TRUE(cache.open(objects));

@@ -129,7 +129,11 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
     const VersionPtr version = catalog_->load(*origin, std::move(loaded.record));
     storer_->adopt_directory(version);
     for (auto& [begin, chunk] : loaded.chunks) {
-      if (!plausible(chunk, record)) continue;
+      if (!plausible(chunk, record)) {
+        (void)store_->remove_chunk(id, chunk.range);
+        manifest_->append_chunk_removed(id, chunk.range);
+        continue;
+      }
       storer_->adopt_loaded(version, std::move(chunk));
       ++chunks;
     }

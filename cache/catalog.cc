@@ -179,6 +179,32 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
   });
 }
 
+void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {
+  const ObjectAddress& address = snapshot->address();
+  const VersionPtr version = snapshot->version();
+  const auto stale = [url = address.origin->url_of(address.key)] {
+    return Error(ErrorCode::kStale, url);
+  };
+  if (!version) {
+    // Listed, never read: its first read will tell whether the listing was still true.
+    bool replaced = false;
+    {
+      MutexLock lock(mu_);
+      const auto found = objects_.find(object_key(*address.origin, address.key));
+      replaced = found != objects_.end() && found->second.snapshot &&
+                 found->second.snapshot != snapshot;
+    }
+    return replaced ? done(stale()) : done({});
+  }
+  if (fresh(*version)) return done({});
+  revalidate(address, version,
+             [version, stale, done = std::move(done)](Result<SnapshotPtr> now) mutable {
+               if (!now) return done(now.error());
+               if ((*now)->version() != version) return done(stale());
+               done({});
+             });
+}
+
 void Catalog::revalidate(ObjectAddress address, VersionPtr known, Callback<SnapshotPtr> done) {
   {
     MutexLock lock(mu_);
@@ -270,6 +296,7 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   found.address = {directory.origin,
                    directory.origin->child_key(directory.key, entry.name, entry.is_directory)};
   found.valid_for_ms = listing_ms;
+  found.modified_s = entry.modified_s.value_or(-1);
   if (entry.is_directory) return found;
 
   SnapshotPtr current;
@@ -307,6 +334,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
     object.snapshot = current;
   }
   found.file = current;
+  // Once it is read it has a version, which nobody may open unasked.
+  if (policy_.kind == FreshnessPolicy::Kind::kAlways) found.valid_for_ms = 0;
   return found;
 }
 
@@ -347,7 +376,7 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
   if (absent) return done(Error(ErrorCode::kNotFound, name));
   VersionPtr version = snapshot ? snapshot->version() : nullptr;
   if (version && fresh(*version)) {
-    return done(Found{false, std::move(address), snapshot, valid_for_ms(*version)});
+    return done(Found{false, std::move(address), snapshot, -1, valid_for_ms(*version)});
   }
   if (policy_.kind == FreshnessPolicy::Kind::kOffline) {
     return done(Error(ErrorCode::kUnreachable, address.origin->url_of(address.key) +
@@ -358,13 +387,14 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
                  Result<SnapshotPtr> result) mutable {
                if (result) {
                  const VersionPtr bound = (*result)->version();
-                 return done(Found{false, address, *result, bound ? valid_for_ms(*bound) : 0});
+                 return done(Found{false, address, *result, -1, bound ? valid_for_ms(*bound) : 0});
                }
                if (result.error().code != ErrorCode::kIsDirectory) return done(result.error());
                done(Found{true,
                           {directory.origin,
                            directory.origin->child_key(directory.key, name, true)},
                           nullptr,
+                          -1,
                           0});
              });
 }

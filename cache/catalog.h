@@ -24,6 +24,7 @@ struct Found {
   bool is_directory = false;
   ObjectAddress address;
   SnapshotPtr file;               ///< null for directories
+  std::int64_t modified_s = -1;   ///< of a directory, as it was listed; -1: unknown
   std::int64_t valid_for_ms = 0;  ///< how long this may be believed unasked
 };
 
@@ -38,6 +39,9 @@ class Catalog {
   /// The object's current version, asked for only if what is known is no longer fresh. An object
   /// never seen before costs one GET, whose bytes are kept.
   void open(ObjectAddress address, Callback<SnapshotPtr> done);
+  /// Whether an open may still get `snapshot`: asks only if it is no longer fresh. kStale: the
+  /// object has another version now.
+  void confirm(const SnapshotPtr& snapshot, Callback<void> done);
   /// `name` in the directory: by its listing where there is one, by asking for the name itself
   /// where there is none (or where the listing may be incomplete).
   void lookup(ObjectAddress directory, std::string name, Callback<Found> done);

@@ -88,6 +88,8 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
         }
         wait_for(read, part.range, part.flight);
         waited += part.range.size();
+        // The read whose first contact this was started it, although it comes to it only now.
+        if (bytes && !std::exchange(part.flight->claimed, true)) bytes->missed += part.range.size();
         break;
       case PlanPart::Kind::kGap:
         CHECK(false);
@@ -204,7 +206,9 @@ void Coalescer::prefetch(ByteRange range, Effects& effects) {
 FlightPtr Coalescer::adopt(ByteRange range) {
   range.end = std::min(range.end, options_.size);
   if (range.empty() || !is_gap(range)) return nullptr;
-  return add_flight(range, Priority::kDemand);
+  FlightPtr flight = add_flight(range, Priority::kDemand);
+  flight->claimed = false;
+  return flight;
 }
 
 bool Coalescer::flight_head(const FlightPtr& flight, const FetchHead& head, Effects& effects) {

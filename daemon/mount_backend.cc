@@ -28,12 +28,13 @@ class MountBackend::DirectoryNode final : public fuse::Node {
   explicit DirectoryNode(ObjectAddress directory) : address(std::move(directory)) {}
   fuse::NodeAttributes attributes() const override {
     return {.is_directory = true,
-            .modified_s = 0,
+            .modified_s = modified_s,
             .stable_ino = address.origin ? stable_ino(address) : 1,
             .valid_for_ms = address.origin ? std::max<std::int64_t>(0, valid_until_ms - now_ms())
                                            : kRootValid_ms};
   }
   const ObjectAddress address;  ///< no origin: the root of a flat mount
+  std::atomic<std::int64_t> modified_s{0};
   std::atomic<std::int64_t> valid_until_ms{0};
 };
 
@@ -90,22 +91,22 @@ fuse::NodePtr MountBackend::file_node(const cache::SnapshotPtr& snapshot,
   return node;
 }
 
-fuse::NodePtr MountBackend::directory_node(const ObjectAddress& address,
-                                           std::int64_t valid_for_ms) {
+fuse::NodePtr MountBackend::directory_node(const cache::Found& found) {
   std::shared_ptr<DirectoryNode> node;
   {
     MutexLock lock(mu_);
-    std::weak_ptr<DirectoryNode>& slot = directories_[address.key];
+    std::weak_ptr<DirectoryNode>& slot = directories_[found.address.key];
     node = slot.lock();
-    if (!node) slot = node = std::make_shared<DirectoryNode>(address);
+    if (!node) slot = node = std::make_shared<DirectoryNode>(found.address);
     sweep_locked();
   }
-  node->valid_until_ms = now_ms() + valid_for_ms;
+  node->valid_until_ms = now_ms() + found.valid_for_ms;
+  if (found.modified_s >= 0) node->modified_s = found.modified_s;
   return node;
 }
 
 fuse::NodePtr MountBackend::node_for(const cache::Found& found) {
-  return found.is_directory ? directory_node(found.address, found.valid_for_ms)
+  return found.is_directory ? directory_node(found)
                             : file_node(found.file, found.valid_for_ms);
 }
 
@@ -181,9 +182,15 @@ void MountBackend::list(const fuse::NodePtr& directory,
 
 // --- files ------------------------------------------------------------------------------------
 
-std::unique_ptr<fuse::Handle> MountBackend::open(const fuse::NodePtr&) {
-  return std::make_unique<OpenHandle>(
-      read_ahead_options(cache_.options().memory_bytes, cache_.options().size_bytes));
+void MountBackend::open(const fuse::NodePtr& file,
+                        Callback<std::shared_ptr<fuse::Handle>> done) {
+  const auto& node = static_cast<const FileNode&>(*file);
+  cache_.catalog().confirm(
+      node.snapshot, [self = shared_from_this(), done = std::move(done)](Result<void> current) mutable {
+        if (!current) return done(current.error());
+        done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(read_ahead_options(
+            self->cache_.options().memory_bytes, self->cache_.options().size_bytes))));
+      });
 }
 
 ReadTicket MountBackend::read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,

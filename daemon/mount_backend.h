@@ -25,7 +25,7 @@ class MountBackend final : public fuse::Backend,
               Callback<fuse::NodePtr> done) override;
   void list(const fuse::NodePtr& directory,
             Callback<std::shared_ptr<const fuse::Directory>> done) override;
-  std::unique_ptr<fuse::Handle> open(const fuse::NodePtr& file) override;
+  void open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse::Handle>> done) override;
   ReadTicket read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,
                   Callback<Slices> done) override;
   std::vector<std::pair<std::string, std::string>> extended_attributes(
@@ -41,8 +41,7 @@ class MountBackend final : public fuse::Backend,
   class OpenHandle;
 
   fuse::NodePtr node_for(const cache::Found& found) EXCLUDES(mu_);
-  fuse::NodePtr directory_node(const ObjectAddress& address, std::int64_t valid_for_ms)
-      EXCLUDES(mu_);
+  fuse::NodePtr directory_node(const cache::Found& found) EXCLUDES(mu_);
   fuse::NodePtr file_node(const cache::SnapshotPtr& snapshot, std::int64_t valid_for_ms)
       EXCLUDES(mu_);
   void sweep_locked() REQUIRES(mu_);

@@ -63,7 +63,10 @@ class Backend {
   virtual void lookup(const NodePtr& directory, std::string name, Callback<NodePtr> done) = 0;
   virtual void list(const NodePtr& directory,
                     Callback<std::shared_ptr<const Directory>> done) = 0;
-  virtual std::unique_ptr<Handle> open(const NodePtr& file) = 0;
+  /// kStale: the name stands for another version by now. The kernel then looks the name up anew
+  /// and opens what it finds (do_filp_open repeats with LOOKUP_REVAL), so the program sees the new
+  /// version and no error: close-to-open consistency, however long names are believed.
+  virtual void open(const NodePtr& file, Callback<std::shared_ptr<Handle>> done) = 0;
   /// The slices cover `range` cut at the file's end.
   virtual ReadTicket read(const NodePtr& file, Handle& handle, ByteRange range,
                           Callback<Slices> done) = 0;

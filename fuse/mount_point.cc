@@ -90,17 +90,21 @@ Result<std::string> check_mount_point(const std::string& mount_point) {
   RC_ASSIGN(std::string path, absolute_path(mount_point));
   const auto already_ours = [&](const std::string& where) {
     return Error{ErrorCode::kBusy,
-                 fmt::format("{0} is a rangecache mount already (perhaps of a daemon that died): "
-                             "unmount it with fusermount3 -u {0}",
+                 fmt::format("{0} is a rangecache mount already: unmount it first with "
+                             "fusermount3 -u {0}",
                              where)};
   };
   const auto is_ours = [](const std::string& where) {
     const auto mounted = find_mount(where);
     return mounted && mounted->type == kMountType;
   };
-  if (is_ours(path)) return already_ours(path);
-
   struct stat status {};
+  if (is_ours(path)) {
+    // A daemon that was killed leaves a dead mount: every call on it says ENOTCONN. Ours to clear.
+    if (stat(path.c_str(), &status) == 0 || errno != ENOTCONN) return already_ours(path);
+    log_info("{}: the mount of a daemon that died is cleared away", path);
+    RC_TRY(detach_mount(path));
+  }
   if (stat(path.c_str(), &status) != 0) {
     const int error = errno;
     switch (error) {

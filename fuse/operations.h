@@ -38,7 +38,7 @@ class Operations {
  private:
   struct OpenFile {
     NodePtr node;
-    std::unique_ptr<Handle> handle;
+    std::shared_ptr<Handle> handle;
     std::uint64_t size = 0;
   };
   /// The listing as it was when the directory was opened: offsets mean the same until it is closed.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -13,8 +14,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -46,11 +49,35 @@ void take_fuse_log(fuse_log_level level, const char* format, va_list arguments) 
   }
 }
 
+ssize_t plain_splice(int from, off_t* from_offset, int to, off_t* to_offset, std::size_t size,
+                     unsigned flags, void*) {
+  return ::splice(from, from_offset, to, to_offset, size, flags);
+}
+
 ssize_t plain_read(int fd, void* buffer, std::size_t size, void*) {
   return ::read(fd, buffer, size);
 }
 
+// Set while this thread is in the answer to INIT.
+thread_local bool answering_init = false;
+
+/// libfuse 3.14 (Debian 12) takes FUSE_CAP_PARALLEL_DIROPS and does not tell the kernel, which then
+/// has one lookup at a time in a directory: one that waits for a silent server stops all the
+/// others.
+ssize_t writev_init(int fd, iovec* pieces, int count) {
+  fuse_init_out reply{};
+  std::vector<iovec> patched(pieces, pieces + count);
+  if (count == 2 && pieces[1].iov_len <= sizeof reply &&
+      pieces[1].iov_len >= offsetof(fuse_init_out, flags) + sizeof reply.flags) {
+    std::memcpy(&reply, pieces[1].iov_base, pieces[1].iov_len);
+    reply.flags |= FUSE_PARALLEL_DIROPS;
+    patched[1].iov_base = &reply;
+  }
+  return ::writev(fd, patched.data(), count);
+}
+
 ssize_t plain_writev(int fd, iovec* pieces, int count, void*) {
+  if (std::exchange(answering_init, false)) return writev_init(fd, pieces, count);
   for (;;) {
     const ssize_t written = ::writev(fd, pieces, count);
     if (written >= 0 || errno != EAGAIN) return written;
@@ -87,8 +114,11 @@ class Session::Impl {
                     Operations::Limits{.max_read_bytes = options_.max_read_bytes,
                                        .max_readahead_bytes = options_.read_ahead_kb * 1024,
                                        .max_background = options_.max_background,
-                                       .congestion_threshold = options_.max_background * 3 / 4},
-                    [this] { init_seen_ = true; }),
+                                       .congestion_threshold = options_.congestion_threshold},
+                    [this] {
+                      init_seen_ = true;
+                      answering_init = true;
+                    }),
         stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     CHECK(stop_event_);
   }
@@ -161,6 +191,12 @@ Result<void> Session::Impl::mount() {
                     last_fuse_message.empty() ? "fusermount3 refused (its message is above)"
                                               : last_fuse_message)};
   }
+  fuse_custom_io device{};
+  device.read = plain_read;
+  device.writev = plain_writev;
+  device.splice_receive = plain_splice;
+  device.splice_send = plain_splice;
+  CHECK(fuse_session_custom_io(session_, &device, fuse_session_fd(session_)) == 0);
   path_ = std::move(path);
   if (const auto entry = find_mount(path_)) entry_ = *entry;
   RC_TRY(start());

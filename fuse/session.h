@@ -19,7 +19,10 @@ struct SessionOptions {
   bool allow_other = false;            ///< let other users in (as non-root: needs user_allow_other)
   unsigned threads = 8;                ///< that answer requests; they never wait for an origin
   unsigned max_read_bytes = 1024 * 1024;  ///< of one request; 0: the kernel's limit
-  unsigned max_background = 64;           ///< read-ahead requests that the kernel has in flight
+  /// Page-cache reads that the kernel has in flight. More of them wait inside the kernel, behind
+  /// one another: few that hang on a silent server would stop the reads of every other file.
+  unsigned max_background = 8192;
+  unsigned congestion_threshold = 48;  ///< from so many on the kernel reads no further ahead
   unsigned read_ahead_kb = 1024;          ///< of the kernel; more than it offers needs root
   unsigned start_timeout_ms = 10'000;     ///< for the kernel's first request
   bool debug = false;                     ///< libfuse prints every request to stderr

@@ -301,6 +301,8 @@ class Daemon:
     def command(self, *extra):
         options = [f"--{name}={value}" for name, value in self.options.items()]
         where = [self.url, self.mountpoint] if self.url else []
+        if "urls" in self.options:
+            where = [self.mountpoint]
         return [RANGECACHED, f"--cache-dir={self.cache_dir}", f"--socket={self.socket}",
                 *options, *extra, *where]
 

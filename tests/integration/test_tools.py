@@ -160,8 +160,10 @@ class Zip(IntegrationTest):
         member = write_random(os.path.join(self.directory, "member"), 4 * MIB, seed=1)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
             for n in range(40):
-                archive.writestr(f"member{n:02}", os.urandom(4 * MIB) if n != 23 else
-                                 open(member, "rb").read())
+                if n == 23:
+                    archive.write(member, "member23")
+                else:
+                    archive.writestr(f"member{n:02}", os.urandom(4 * MIB))
         server = self.nginx()
         mount = self.daemon(server.url).start()
         got = run("unzip", "-p", mount.path("large.zip"), "member23")
@@ -181,7 +183,7 @@ class Video(IntegrationTest):
         run("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25",
             "-frames:v", "500", "-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj420p", path)
         size = os.path.getsize(path)
-        self.assertGreater(size, 40 * MIB)
+        self.assertGreater(size, 30 * MIB)
         server = self.nginx()
         mount = self.daemon(server.url).start()
         probe = json.loads(run("ffprobe", "-v", "error", "-show_format", "-show_streams",

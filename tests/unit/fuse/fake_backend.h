@@ -110,7 +110,9 @@ class FakeBackend final : public Backend {
     done(std::shared_ptr<const Directory>(std::move(entries)));
   }
 
-  std::unique_ptr<Handle> open(const NodePtr&) override { return std::make_unique<Handle>(); }
+  void open(const NodePtr&, Callback<std::shared_ptr<Handle>> done) override {
+    done(std::make_shared<Handle>());
+  }
 
   ReadTicket read(const NodePtr& file, Handle&, ByteRange range, Callback<Slices> done) override {
     auto node = std::static_pointer_cast<FakeNode>(file);

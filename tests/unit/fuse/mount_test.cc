@@ -319,18 +319,30 @@ TEST_F(FuseMount, SecondMountOnTheSamePlaceSaysHowToUnmount) {
   EXPECT_NE(second.error().context.find("fusermount3 -u " + path_), std::string::npos);
 }
 
-TEST_F(FuseMount, MountOfADeadDaemonSaysHowToUnmount) {
+TEST_F(FuseMount, MountOfADeadDaemonIsClearedAwayByTheNext) {
   const pid_t child = ::fork();
   if (child == 0) {
     auto mounted = Session::mount(backend_, {.mount_point = path_, .threads = 1});
     ::_exit(mounted ? 0 : 1);  // without destructors: the mount stays, its daemon does not
   }
   EXPECT_EQ(wait_status(child), 0);
+  backend_->put("file", "hello");
   const auto again = Session::mount(backend_, {.mount_point = path_});
-  ASSERT_FALSE(again);
-  EXPECT_EQ(again.error().code, ErrorCode::kBusy);
-  EXPECT_NE(again.error().context.find("fusermount3 -u"), std::string::npos);
-  EXPECT_TRUE(detach_mount(path_));
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(whole_file(in("file")), "hello");
+  (*again)->unmount();
+  EXPECT_FALSE(find_mount(path_)) << "the dead mount is still below";
+}
+
+TEST_F(FuseMount, MountOfALivingDaemonIsNotTouched) {
+  backend_->put("file", "hello");
+  const auto first = Session::mount(backend_, {.mount_point = path_});
+  ASSERT_TRUE(first) << first.error().message();
+  const auto second = Session::mount(backend_, {.mount_point = path_});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kBusy);
+  EXPECT_NE(second.error().context.find("fusermount3 -u"), std::string::npos);
+  EXPECT_EQ(whole_file(in("file")), "hello");
 }
 
 TEST_F(FuseMount, OrdinaryUserMountsAndUnmountsThroughFusermount) {

@@ -51,10 +51,11 @@ class FuseProtocol : public ::testing::Test {
 
 TEST_F(FuseProtocol, InitAsksForWhatAReadOnlyCacheNeedsAndNoMore) {
   const fuse_init_out out = kernel_.init_reply();
-  const auto wanted = FUSE_ASYNC_READ | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
+  const auto wanted =
+      FUSE_ASYNC_READ | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS;
   EXPECT_EQ(out.flags & wanted, static_cast<unsigned>(wanted));
   EXPECT_EQ(out.flags & (FUSE_AUTO_INVAL_DATA | FUSE_POSIX_LOCKS | FUSE_WRITEBACK_CACHE), 0U);
-  EXPECT_EQ(out.max_background, 64);
+  EXPECT_EQ(out.max_background, 8192);
   EXPECT_EQ(out.congestion_threshold, 48);
   EXPECT_EQ(out.max_readahead, 128U * 1024);  // no more than the kernel offered
 }

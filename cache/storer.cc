@@ -36,8 +36,12 @@ Storer::~Storer() { stop(); }
 void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()> all_versions) {
   writer_ = &writer;
   all_versions_ = std::move(all_versions);
+  started_ = true;
   // Begins each run with one compact file; what earlier runs have left goes.
-  loop_.post([this] { checkpoint(); });
+  loop_.post([this] {
+    checkpoint();
+    flush();  // what the checkpoint holds already is not written again
+  });
 }
 
 // --- storing ----------------------------------------------------------------------------------
@@ -241,6 +245,8 @@ void Storer::shrink_to_limit() {
 // --- manifest ---------------------------------------------------------------------------------
 
 void Storer::flush_soon() {
+  // Before start() all is done on the thread that loads: the store thread must not wake to it.
+  if (!started_) return;
   // One write for all that the loop does in this round.
   if (std::exchange(flush_posted_, true)) return;
   loop_.post([this] {

@@ -90,6 +90,7 @@ class Storer {
   std::set<std::pair<VersionId, std::uint64_t>> writing_;
   std::uint64_t manifest_charge_ = 0;
   std::uint64_t undeleted_ = 0;  ///< files that eviction could not delete
+  bool started_ = false;
   bool flush_posted_ = false;
   bool stopping_ = false;
   std::int64_t last_fault_logged_ns_ = 0;

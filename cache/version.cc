@@ -168,8 +168,9 @@ void Version::carry_out(Effects effects) {
     for (const FlightPtr& flight : effects.start) start_fetch(flight);
     for (auto& piece : effects.store) context_.storer.store(shared_from_this(), std::move(piece));
     for (const auto& wanted : effects.open) open_chunk(wanted, next);
-    for (auto& finished : effects.finished) finish(*finished.read, std::move(finished.result));
+    // Before any reader hears that its version is gone: its next open must get the new one.
     if (effects.changed) context_.changed(shared_from_this());
+    for (auto& finished : effects.finished) finish(*finished.read, std::move(finished.result));
     effects = std::move(next);
   }
 }

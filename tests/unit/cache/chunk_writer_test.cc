@@ -387,7 +387,6 @@ TEST_P(ThreadWriterFault, TheNameAppearsOnlyWithTheRename) {
 
 class FullDisk : public ChunkWriterTest {
  protected:
-  static constexpr std::uint64_t kDiskSize = 3 * kMiB;
   void SetUp() override {
     // In a mount name space of its own, so that nothing stays behind whatever happens.
     if (::unshare(CLONE_NEWNS) != 0 ||

@@ -9,7 +9,8 @@
 
 int main(int argc, char** argv) {
   using rangecache::test::OriginServer;
-  CLI::App app{"rangecache-origin: a small HTTP origin, for trying and testing", "rangecache-origin"};
+  CLI::App app{"rangecache-origin: a small HTTP origin, for trying and testing",
+               "rangecache-origin"};
   OriginServer::Options options;
   app.add_option("root", options.root, "The directory to serve")->required();
   app.add_option("--port", options.port, "On 127.0.0.1; 0 takes a free one");

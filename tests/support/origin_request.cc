@@ -23,21 +23,38 @@ std::optional<std::time_t> parse_date(const std::string& text) {
   return timegm(&time);
 }
 
-/// Whether a list of entity tags has `etag`, by strong comparison.
-bool has_tag(const std::string& list, const std::string& etag) {
-  return list == "*" || list.find(etag) != std::string::npos;
+/// Whether a list of entity tags has `etag`. A strong comparison never matches a weak tag; a weak
+/// one looks at the quoted part alone.
+bool has_tag(std::string_view list, std::string_view etag, bool strong) {
+  const auto opaque = [](std::string_view tag) {
+    return tag.substr(0, 2) == "W/" ? tag.substr(2) : tag;
+  };
+  if (list == "*") return true;
+  while (!list.empty()) {
+    const auto begin = list.find_first_not_of(" \t,");
+    if (begin == std::string_view::npos) return false;
+    list.remove_prefix(begin);
+    // A comma may stand within the quotes.
+    const auto open = list.find('"');
+    const auto close = open == std::string_view::npos ? open : list.find('"', open + 1);
+    if (close == std::string_view::npos) return false;
+    const auto tag = list.substr(0, close + 1);
+    list.remove_prefix(close + 1);
+    if (strong ? tag == etag && tag[0] == '"' : opaque(tag) == opaque(etag)) return true;
+  }
+  return false;
 }
 
 bool precondition_failed(const HttpRequest& request, const Representation& file) {
   if (const std::string& tags = request.header("if-match"); !tags.empty())
-    return !has_tag(tags, file.etag);
+    return !has_tag(tags, file.etag, true);
   const auto since = parse_date(request.header("if-unmodified-since"));
   return since && file.modified > *since;
 }
 
 bool not_modified(const HttpRequest& request, const Representation& file) {
   if (const std::string& tags = request.header("if-none-match"); !tags.empty())
-    return has_tag(tags, file.etag);
+    return has_tag(tags, file.etag, false);
   const auto since = parse_date(request.header("if-modified-since"));
   return since && file.modified <= *since;
 }
@@ -58,11 +75,11 @@ std::optional<ByteRange> asked_range(const std::string& text, std::uint64_t size
     return value;
   };
   const auto first = number(spec.substr(0, dash)), last = number(spec.substr(dash + 1));
-  if (!first && !last) return std::nullopt;
+  if (!first && (!last || dash != 0)) return std::nullopt;
   if (!first) return ByteRange{size - std::min(size, *last), size};
   if (last && *last < *first) return std::nullopt;
   if (!last && dash + 1 != spec.size()) return std::nullopt;
-  return ByteRange{std::min(*first, size), last ? std::min(size, *last + 1) : size};
+  return ByteRange{std::min(*first, size), last && *last < size ? *last + 1 : size};
 }
 
 }  // namespace
@@ -88,7 +105,8 @@ std::optional<HttpRequest> parse_request(std::string_view head) {
     const auto colon = field.find(':');
     if (colon == std::string_view::npos) continue;
     std::string name(field.substr(0, colon));
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     auto value = field.substr(colon + 1);
     while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
     request.headers[name] = value;
@@ -128,7 +146,7 @@ Decision decide(const HttpRequest& request, const Representation& file) {
   if (range.empty() || request.method != "GET") return whole;
   if (const std::string& condition = request.header("if-range"); !condition.empty()) {
     const auto date = parse_date(condition);
-    if (date ? *date != file.modified : condition != file.etag) return whole;
+    if (date ? *date != file.modified : condition != file.etag || condition[0] != '"') return whole;
   }
   const auto asked = asked_range(range, file.size);
   if (!asked) return whole;
@@ -160,11 +178,20 @@ std::string html_escape(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;

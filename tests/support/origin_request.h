@@ -14,8 +14,8 @@ namespace rangecache::test {
 
 struct HttpRequest {
   std::string method;
-  std::string target;                         ///< still encoded, with its query
-  std::map<std::string, std::string> headers; ///< names in lower case
+  std::string target;                          ///< still encoded, with its query
+  std::map<std::string, std::string> headers;  ///< names in lower case
 
   const std::string& header(const std::string& name) const;
 };

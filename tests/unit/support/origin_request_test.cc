@@ -26,6 +26,9 @@ TEST(OriginRequest, RangesAreReadAsRfc9110Says) {
                              {"bytes=1000-", 416, {}},
                              {"bytes=-0", 416, {}},
                              {"bytes=5-4", 200, {0, 1000}},
+                             {"bytes=0-18446744073709551615", 206, {0, 1000}},
+                             {"bytes=a-5", 200, {0, 1000}},
+                             {"bytes=-", 200, {0, 1000}},
                              {"bytes=a-b", 200, {0, 1000}},
                              {"items=0-1", 200, {0, 1000}},
                              {"bytes=0-1,3-4", 200, {0, 1000}}}) {
@@ -49,6 +52,16 @@ TEST(OriginRequest, PreconditionsComeInOrder) {
 TEST(OriginRequest, IfRangeSendsTheWholeOfAnotherVersion) {
   EXPECT_EQ(ask({{"range", "bytes=0-9"}, {"if-range", "\"tag\""}}).status, 206);
   EXPECT_EQ(ask({{"range", "bytes=0-9"}, {"if-range", "\"old\""}}).status, 200);
+}
+
+TEST(OriginRequest, TagsAreComparedAsWhole) {
+  EXPECT_EQ(ask({{"if-match", "\"x\", \"tag\""}}).status, 200);
+  EXPECT_EQ(ask({{"if-match", "\"a,b\", \"tag\""}}).status, 200);
+  EXPECT_EQ(ask({{"if-match", "*"}}).status, 200);
+  EXPECT_EQ(ask({{"if-match", "\"x\"tag\""}}).status, 412);
+  EXPECT_EQ(ask({{"if-match", "W/\"tag\""}}).status, 412);
+  EXPECT_EQ(ask({{"if-none-match", "W/\"tag\""}}).status, 304);
+  EXPECT_EQ(ask({{"range", "bytes=0-9"}, {"if-range", "W/\"tag\""}}).status, 200);
 }
 
 TEST(OriginRequest, PathsCannotLeaveTheRoot) {

@@ -138,7 +138,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
       ++chunks;
     }
   }
-  if (!report.clean_stop) adopt_strays(find_origin);
+  // In another boot, unlinks and renames that came after the clean mark's data may be undone.
+  if (!report.clean_stop || !report.same_boot) adopt_strays(find_origin);
   storer_->shrink_to_limit();
   RC_ASSIGN(writer_, make_chunk_writer(*store_, files, options_.writer));
   storer_->start(*writer_, [catalog = catalog_.get()] { return catalog->versions(); });

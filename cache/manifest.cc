@@ -41,7 +41,8 @@ std::set<std::uint64_t> generations(const std::vector<FileSystem::Entry>& entrie
     if (name.substr(0, prefix.size()) != prefix) continue;
     const std::string_view digits = name.substr(prefix.size());
     std::uint64_t generation = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), generation);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), generation);
     if (error == std::errc{} && end == digits.data() + digits.size()) found.insert(generation);
   }
   return found;
@@ -59,7 +60,9 @@ Result<std::unique_ptr<Manifest>> Manifest::open(FileSystem& files, std::string 
                                                  Visitor& visitor, LoadReport& report) {
   std::unique_ptr<Manifest> manifest(new Manifest(files, cache_directory + "/manifest"));
   RC_TRY(files.make_directory(manifest->directory_, 0700));
-  manifest->generation_ = manifest->load(visitor, report);
+  // Without the names no generation is known to be free: one that is there could be overwritten.
+  RC_ASSIGN(const auto entries, files.list(manifest->directory_));
+  manifest->generation_ = manifest->load(entries, visitor, report);
   if (auto started = manifest->start_journal(manifest->generation_); !started) {
     // A full disk, say. What was read is of use; the next checkpoint tries again.
     manifest->broken_ = true;
@@ -70,14 +73,10 @@ Result<std::unique_ptr<Manifest>> Manifest::open(FileSystem& files, std::string 
 
 /// Feeds the newest complete checkpoint and the journals from there on to the visitor. Returns the
 /// generation whose journal goes on: a number that no file has yet.
-std::uint64_t Manifest::load(Visitor& visitor, LoadReport& report) {
-  const auto entries = files_.list(directory_);
-  if (!entries) {
-    report.problem = entries.error().message();
-    return 1;
-  }
-  const auto checkpoints = generations(*entries, "checkpoint.");
-  const auto journals = generations(*entries, "journal.");
+std::uint64_t Manifest::load(const std::vector<FileSystem::Entry>& entries, Visitor& visitor,
+                             LoadReport& report) {
+  const auto checkpoints = generations(entries, "checkpoint.");
+  const auto journals = generations(entries, "journal.");
   std::uint64_t highest = 0;
   if (!checkpoints.empty()) highest = *checkpoints.rbegin();
   if (!journals.empty()) highest = std::max(highest, *journals.rbegin());
@@ -94,6 +93,7 @@ std::uint64_t Manifest::load(Visitor& visitor, LoadReport& report) {
                                  path("checkpoint", *it));
   }
   bool contiguous = true;
+  std::uint64_t expected = std::max<std::uint64_t>(base, 1);
   for (const std::uint64_t generation : journals) {
     if (generation < base) continue;
     report.clean_stop = false;
@@ -101,13 +101,21 @@ std::uint64_t Manifest::load(Visitor& visitor, LoadReport& report) {
       report.bytes_dropped += 1;  // what follows a damaged journal may contradict it
       continue;
     }
+    if (generation > std::max<std::uint64_t>(expected, 1)) {
+      report.problem = fmt::format("{} is missing", path("journal", expected));
+    }
+    expected = generation + 1;
     contiguous = load_file(path("journal", generation), generation, visitor, report, false);
     if (!contiguous) {
       report.problem = fmt::format("{} ends in a damaged record: {} bytes are dropped",
                                    path("journal", generation), report.bytes_dropped);
     }
   }
-  if (report.bytes_dropped > 0 || !report.problem.empty()) report.clean_stop = false;
+  if (report.bytes_dropped > 0 || !report.problem.empty()) {
+    report.clean_stop = false;
+    // The damage stays where it is: until a checkpoint replaces it, no later journal is believed.
+    damaged_ = true;
+  }
   return highest + 1;
 }
 
@@ -115,6 +123,7 @@ bool Manifest::load_file(const std::string& file, std::uint64_t generation, Visi
                          LoadReport& report, bool checkpoint) {
   const auto content = files_.read_file(file, kMaxFile);
   if (!content) return false;
+  if (!checkpoint) earlier_journals_ += on_disk(content->size());
   std::string_view rest = *content;
   auto frame = format::take_frame(rest, generation);
   if (!frame || frame->type != Type::kHeader ||
@@ -163,7 +172,8 @@ bool Manifest::load_file(const std::string& file, std::uint64_t generation, Visi
         report.same_boot = frame->payload == boot_id(files_);
         break;
       case Type::kHeader:
-      case Type::kCheckpointEnd: break;
+      case Type::kCheckpointEnd:
+        break;
     }
   }
   report.bytes_dropped += rest.size();
@@ -171,7 +181,8 @@ bool Manifest::load_file(const std::string& file, std::uint64_t generation, Visi
 }
 
 Result<void> Manifest::start_journal(std::uint64_t generation) {
-  RC_ASSIGN(UniqueFd fd, files_.open(path("journal", generation), O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  RC_ASSIGN(UniqueFd fd,
+            files_.open(path("journal", generation), O_WRONLY | O_CREAT | O_TRUNC, 0600));
   std::string header;
   format::append_frame(header, generation, Type::kHeader, format::encode_header(generation));
   RC_TRY(files_.write_all(fd.get(), bytes_of(header), 0));
@@ -185,7 +196,10 @@ Result<void> Manifest::start_journal(std::uint64_t generation) {
 // --- writing ----------------------------------------------------------------------------------
 
 void Manifest::append_version(const VersionRecord& record) {
-  format::append_frame(buffer_, generation_, Type::kVersion, format::encode(record));
+  // A validator or key of absurd length: the version is not remembered, but nothing after it lost.
+  const std::string payload = format::encode(record);
+  if (payload.size() > format::kMaxPayload) return;
+  format::append_frame(buffer_, generation_, Type::kVersion, payload);
 }
 
 void Manifest::append_version_removed(const VersionId& id) {
@@ -214,7 +228,8 @@ Result<void> Manifest::flush() {
 }
 
 bool Manifest::wants_checkpoint() const {
-  return broken_ || journal_size_ > std::max(kMinJournal, 2 * checkpoint_size_);
+  return broken_ || damaged_ ||
+         earlier_journals_ + journal_size_ > std::max(kMinJournal, 2 * checkpoint_size_);
 }
 
 Result<void> Manifest::checkpoint(const std::function<void(CheckpointSink&)>& dump) {
@@ -247,6 +262,8 @@ Result<void> Manifest::checkpoint(const std::function<void(CheckpointSink&)>& du
     generation_ = next;
     return started;
   }
+  damaged_ = false;
+  earlier_journals_ = 0;
   remove_generations_before(next);
   return {};
 }
@@ -271,13 +288,15 @@ Result<void> Manifest::close(bool clean) {
 }
 
 std::uint64_t Manifest::disk_bytes() const {
-  return on_disk(checkpoint_size_) + on_disk(journal_size_ + buffer_.size());
+  return on_disk(checkpoint_size_) + earlier_journals_ + on_disk(journal_size_ + buffer_.size());
 }
 
 // --- checkpoints ------------------------------------------------------------------------------
 
 void CheckpointSink::version(const VersionRecord& record) {
-  format::append_frame(buffer_, generation_, Type::kVersion, format::encode(record));
+  const std::string payload = format::encode(record);
+  if (payload.size() > format::kMaxPayload) return;
+  format::append_frame(buffer_, generation_, Type::kVersion, payload);
   ++records_;
   if (buffer_.size() >= kWriteSize) write_out();
 }

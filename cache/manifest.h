@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/file_system.h"
 #include "base/unique_fd.h"
@@ -62,7 +63,7 @@ class Manifest {
   /// can follow a torn one.
   Result<void> flush();
 
-  /// The journal has outgrown the checkpoint, or is broken.
+  /// The journals have outgrown the checkpoint, or are broken or were found damaged.
   bool wants_checkpoint() const;
   /// Writes a new generation with what `dump` gives it.
   Result<void> checkpoint(const std::function<void(CheckpointSink&)>& dump);
@@ -79,7 +80,8 @@ class Manifest {
       : files_(files), directory_(std::move(directory)) {}
 
   std::string path(const char* kind, std::uint64_t generation) const;
-  std::uint64_t load(Visitor& visitor, LoadReport& report);
+  std::uint64_t load(const std::vector<FileSystem::Entry>& entries, Visitor& visitor,
+                     LoadReport& report);
   bool load_file(const std::string& path, std::uint64_t generation, Visitor& visitor,
                  LoadReport& report, bool checkpoint);
   Result<void> start_journal(std::uint64_t generation);
@@ -91,7 +93,9 @@ class Manifest {
   UniqueFd journal_;
   std::uint64_t journal_size_ = 0;
   std::uint64_t checkpoint_size_ = 0;
+  std::uint64_t earlier_journals_ = 0;  ///< on disk, since the checkpoint; not the one written
   bool broken_ = false;
+  bool damaged_ = false;  ///< what was loaded is: a checkpoint has to replace it
   std::string buffer_;
 };
 

@@ -1,224 +1,295 @@
 #include "cache/manifest.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <string>
 
-#include "cache/record_format.h"
+#include "store_fixture.h"
+#include "tests/support/faulty_file_system.h"
 
 namespace rangecache::cache {
 namespace {
 
 namespace fs = std::filesystem;
+using Call = FaultyFileSystem::Call;
 
-VersionRecord version_record(int n) {
+struct State final : Manifest::Visitor {
+  void on_version(VersionRecord&& record) override { versions[record.id.low] = record.key; }
+  void on_version_removed(const VersionId& id) override { versions.erase(id.low); }
+  void on_chunk(ChunkRecord&& record) override {
+    chunks[{record.version.low, record.range.begin}] = record.checksums.at(0);
+  }
+  void on_chunk_removed(const VersionId& id, ByteRange range) override {
+    chunks.erase({id.low, range.begin});
+  }
+  std::map<std::uint64_t, std::string> versions;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> chunks;
+};
+
+VersionRecord version(std::uint64_t id) {
   VersionRecord record;
-  record.origin_id = "http://h";
-  record.key = "f" + std::to_string(n);
-  record.validator = {Validator::Kind::kEtag, "\"t\""};
-  record.size = 200'000;
-  record.modified_s = 1'600'000'000;
-  record.validated_s = 1'700'000'000;
-  record.fresh_until_s = 1'700'000'060;
-  record.current = true;
-  record.id = VersionId::of(record.origin_id, record.key, record.validator, record.size);
+  record.id = {0, id};
+  record.key = "key" + std::to_string(id);
+  record.origin_id = "origin";
+  record.size = 1 << 20;
   return record;
 }
 
-ChunkRecord chunk_record(int n, std::uint64_t begin = 0) {
-  return {version_record(n).id, {begin, begin + 65'536 + 100}, {0x11111111u + n, 0x22222222}};
+ChunkRecord chunk(std::uint64_t id, std::uint64_t begin) {
+  return {{0, id}, {begin, begin + 100}, {static_cast<std::uint32_t>(begin + 7)}};
 }
 
-/// What a manifest says, as plain text, so that states compare.
-class State final : public Manifest::Visitor {
- public:
-  void on_version(VersionRecord&& r) override { versions[r.id] = r.key; }
-  void on_version_removed(const VersionId& id) override { versions.erase(id); }
-  void on_chunk(ChunkRecord&& r) override { chunks[{r.version, r.range.begin}] = r.checksums; }
-  void on_chunk_removed(const VersionId& id, ByteRange range) override { chunks.erase({id, range.begin}); }
-
-  std::map<VersionId, std::string> versions;
-  std::map<std::pair<VersionId, std::uint64_t>, std::vector<std::uint32_t>> chunks;
-};
-
-class ManifestTest : public testing::Test {
+class ManifestTest : public TempDirectoryTest {
  protected:
-  ManifestTest() {
-    directory_ = fs::temp_directory_path() /
-                 ("rangecache-manifest-" + std::to_string(::getpid()) + "-" +
-                  testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(directory_);
-    fs::create_directory(directory_);
-  }
-  ~ManifestTest() override { fs::remove_all(directory_); }
+  ManifestTest() { fs::create_directories(manifest_dir()); }
+  fs::path manifest_dir() const { return directory_ / "manifest"; }
+  fs::path file(const char* name) const { return manifest_dir() / name; }
 
-  std::unique_ptr<Manifest> open(State& state, LoadReport& report) {
-    auto manifest = Manifest::open(posix_file_system(), directory_, state, report);
-    EXPECT_TRUE(manifest) << manifest.error().message();
-    return std::move(*manifest);
+  std::unique_ptr<Manifest> open() {
+    state_ = {};
+    report_ = {};
+    auto opened = Manifest::open(files_, directory_.string(), state_, report_);
+    EXPECT_TRUE(opened) << opened.error().message();
+    return opened ? std::move(*opened) : nullptr;
   }
-  /// Three versions with a chunk each, all in the journal.
-  void write_some(bool clean) {
-    State state;
-    LoadReport report;
-    auto manifest = open(state, report);
-    for (int n = 0; n < 3; ++n) {
-      manifest->append_version(version_record(n));
-      manifest->append_chunk(chunk_record(n));
+  void write(const char* name, const std::string& bytes) {
+    std::ofstream(file(name), std::ios::binary | std::ios::trunc) << bytes;
+  }
+  void wipe() {
+    fs::remove_all(manifest_dir());
+    fs::create_directories(manifest_dir());
+  }
+  /// A version and `count` chunks in journal.1, closed in order.
+  void fill(std::uint64_t count) {
+    auto manifest = open();
+    manifest->append_version(version(1));
+    for (std::uint64_t i = 0; i < count; ++i) manifest->append_chunk(chunk(1, i * 100));
+    ASSERT_TRUE(manifest->close(true));
+  }
+  /// Whatever was kept must be what fill() wrote.
+  void expect_no_wrong_record() {
+    for (const auto& [id, key] : state_.versions) {
+      EXPECT_EQ(id, 1U);
+      EXPECT_EQ(key, "key1");
     }
-    ASSERT_TRUE(manifest->flush());
-    ASSERT_TRUE(manifest->close(clean));
-  }
-  fs::path journal() const { return directory_ / "manifest" / "journal.1"; }
-  static std::string content(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  static void write(const fs::path& path, const std::string& bytes) {
-    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-  }
-  /// Leaves only journal.1, with these bytes.
-  void reset_to(const std::string& bytes) {
-    fs::remove_all(directory_ / "manifest");
-    fs::create_directory(directory_ / "manifest");
-    write(journal(), bytes);
+    for (const auto& [at, sum] : state_.chunks) EXPECT_EQ(sum, at.second + 7);
   }
 
-  fs::path directory_;
+  FaultyFileSystem files_{posix_file_system()};
+  State state_;
+  LoadReport report_;
 };
 
-TEST_F(ManifestTest, WhatWasAppendedIsReadBack) {
-  write_some(true);
-  State state;
-  LoadReport report;
-  open(state, report);
-  EXPECT_EQ(state.versions.size(), 3u);
-  EXPECT_EQ(state.chunks.size(), 3u);
-  EXPECT_EQ((state.chunks[{version_record(1).id, 0}]), chunk_record(1).checksums);
-  EXPECT_TRUE(report.clean_stop);
-  EXPECT_TRUE(report.same_boot);
-}
-
-TEST_F(ManifestTest, AStopWithoutTheMarkIsUnclean) {
-  write_some(false);
-  State state;
-  LoadReport report;
-  open(state, report);
-  EXPECT_EQ(state.chunks.size(), 3u);
-  EXPECT_FALSE(report.clean_stop);
-}
-
-TEST_F(ManifestTest, ACleanMarkCountsOnce) {
-  write_some(true);
-  State state;
-  LoadReport first, second;
-  open(state, first);  // and killed: no close()
-  open(state, second);
-  EXPECT_TRUE(first.clean_stop);
-  EXPECT_FALSE(second.clean_stop);
-}
-
-TEST_F(ManifestTest, CR11_AJournalCutAtAnyLengthKeepsWhatIsWhole) {
-  write_some(true);
-  const std::string whole = content(journal());
-  std::size_t chunks_before = 0;
-  for (std::size_t length = 0; length < whole.size(); ++length) {
-    reset_to(whole.substr(0, length));
-    State state;
-    LoadReport report;
-    open(state, report);
-    EXPECT_FALSE(report.clean_stop) << length;
-    EXPECT_GE(state.chunks.size(), chunks_before) << length;
-    chunks_before = state.chunks.size();
-    for (const auto& [key, sums] : state.chunks) EXPECT_EQ(sums.size(), 2u);
+TEST_F(ManifestTest, RecordsAndRemovalsComeBackAfterACleanStop) {
+  {
+    auto manifest = open();
+    manifest->append_version(version(1));
+    manifest->append_version(version(2));
+    manifest->append_chunk(chunk(1, 0));
+    manifest->append_chunk(chunk(1, 100));
+    manifest->append_chunk_removed({0, 1}, {0, 100});
+    manifest->append_version_removed({0, 2});
+    ASSERT_TRUE(manifest->close(true));
   }
-  EXPECT_EQ(chunks_before, 3u);
+  open();
+  EXPECT_EQ(state_.versions.size(), 1U);
+  EXPECT_EQ(state_.chunks.size(), 1U);
+  EXPECT_TRUE(state_.chunks.contains({1, 100}));
+  EXPECT_TRUE(report_.clean_stop);
+  EXPECT_TRUE(report_.same_boot);
+  EXPECT_EQ(report_.bytes_dropped, 0U);
 }
 
-TEST_F(ManifestTest, CR12_AFlippedBitIsNeverTakenForARecord) {
-  write_some(true);
-  State expected;
-  LoadReport ignored;
-  open(expected, ignored);
-  reset_to("");
-  write_some(true);
-  const std::string whole = content(journal());
-  for (std::size_t bit = 0; bit < whole.size() * 8; ++bit) {
-    std::string bytes = whole;
-    bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
-    reset_to(bytes);
-    State state;
-    LoadReport report;
-    open(state, report);
-    EXPECT_FALSE(report.clean_stop) << bit;
-    EXPECT_GT(report.bytes_dropped, 0u) << bit;
-    for (const auto& [key, sums] : state.chunks) EXPECT_EQ(sums, expected.chunks[key]) << bit;
-    for (const auto& [id, name] : state.versions) EXPECT_EQ(name, expected.versions[id]) << bit;
-  }
+TEST_F(ManifestTest, CleanMarkCountsOnlyOnce) {
+  fill(1);
+  open();
+  EXPECT_TRUE(report_.clean_stop);
+  open();
+  EXPECT_FALSE(report_.clean_stop);
+  EXPECT_EQ(state_.chunks.size(), 1U);
 }
 
-TEST_F(ManifestTest, GarbageIsAnEmptyManifest) {
-  reset_to(std::string(100'000, '\x5a'));
-  State state;
-  LoadReport report;
-  open(state, report);
-  EXPECT_TRUE(state.versions.empty());
-  EXPECT_FALSE(report.problem.empty());
+TEST_F(ManifestTest, CloseWithoutTheMarkIsUnclean) {
+  auto manifest = open();
+  manifest->append_version(version(1));
+  ASSERT_TRUE(manifest->close(false));
+  open();
+  EXPECT_FALSE(report_.clean_stop);
+  EXPECT_EQ(state_.versions.size(), 1U);
 }
 
-TEST_F(ManifestTest, ACheckpointReplacesWhatWasBeforeIt) {
-  State state;
-  LoadReport report;
-  auto manifest = open(state, report);
-  for (int n = 0; n < 3; ++n) manifest->append_version(version_record(n));
-  ASSERT_TRUE(manifest->flush());
+TEST_F(ManifestTest, CheckpointReplacesOlderGenerationsAndALeftoverTemporary) {
+  write("checkpoint.new", "left by a crash");
+  auto manifest = open();
+  manifest->append_version(version(9));
   ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) {
-    sink.version(version_record(2));
-    sink.chunk(chunk_record(2));
+    sink.version(version(1));
+    sink.chunk(chunk(1, 0));
   }));
-  manifest->append_chunk(chunk_record(2, 131'072));
+  manifest->append_chunk(chunk(1, 100));
   ASSERT_TRUE(manifest->close(true));
-  EXPECT_FALSE(fs::exists(journal()));
-  State loaded;
-  open(loaded, report);
-  EXPECT_EQ(loaded.versions.size(), 1u);
-  EXPECT_EQ(loaded.chunks.size(), 2u);
-  EXPECT_TRUE(report.clean_stop);
+  EXPECT_FALSE(fs::exists(file("journal.1")));
+  EXPECT_FALSE(fs::exists(file("checkpoint.new")));
+  open();
+  EXPECT_EQ(state_.versions.size(), 1U);
+  EXPECT_EQ(state_.chunks.size(), 2U);
+  EXPECT_TRUE(report_.clean_stop);
 }
 
-TEST_F(ManifestTest, CR10_AHalfMadeCheckpointIsPassedOver) {
-  write_some(true);
-  write(directory_ / "manifest" / "checkpoint.new", "half");
-  std::string half;
-  record_format::append_frame(half, 2, record_format::Type::kHeader, record_format::encode_header(2));
-  write(directory_ / "manifest" / "checkpoint.2", half);  // no end record
-  State state;
-  LoadReport report;
-  open(state, report);
-  EXPECT_EQ(state.chunks.size(), 3u);
-  EXPECT_FALSE(report.problem.empty());
-  EXPECT_FALSE(report.clean_stop);
-}
-
-TEST(RecordGolden, AChunkRecordHasTheBytesOfTheDocument) {
-  // docs/DISK_FORMAT.md has these bytes. If this fails, bump kFormatVersion and rewrite it.
-  std::string frame;
-  record_format::append_frame(
-      frame, 1, record_format::Type::kChunk,
-      record_format::encode(ChunkRecord{{0x0011223344556677, 0x8899aabbccddeeff}, {4096, 8192}, {0xdeadbeef}}));
-  std::string hex;
-  for (const char c : frame) {
-    char digits[4];
-    std::snprintf(digits, sizeof digits, "%02x ", static_cast<unsigned char>(c));
-    hex += digits;
+TEST_F(ManifestTest, JournalCutAtEveryLengthKeepsOnlyAPrefix) {
+  fill(4);
+  const std::string good = read_text(file("journal.1"));
+  std::size_t kept = 0;
+  for (std::size_t n = 0; n < good.size(); ++n) {
+    wipe();
+    write("journal.1", good.substr(0, n));
+    open();
+    expect_no_wrong_record();
+    EXPECT_FALSE(report_.clean_stop) << n;
+    const std::size_t now = state_.versions.size() + state_.chunks.size();
+    EXPECT_GE(now, kept);
+    kept = now;
   }
-  EXPECT_EQ(hex,
-            "24 00 00 00 2c f9 16 5f 04 "
-            "77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 88 "
-            "00 10 00 00 00 00 00 00 00 20 00 00 00 00 00 00 ef be ad de ");
+  EXPECT_EQ(kept, 5U);
+}
+
+TEST_F(ManifestTest, AnyFlippedBitIsNeverAWrongRecordNorACleanStop) {
+  fill(3);
+  const std::string good = read_text(file("journal.1"));
+  for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
+    std::string bad = good;
+    bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << (bit % 8)));
+    wipe();
+    write("journal.1", bad);
+    open();
+    expect_no_wrong_record();
+    EXPECT_FALSE(report_.clean_stop) << bit;
+    EXPECT_GT(report_.bytes_dropped, 0U) << bit;
+  }
+}
+
+TEST_F(ManifestTest, DamagedCheckpointIsNotUsedInPart) {
+  auto manifest = open();
+  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) {
+    sink.version(version(1));
+    sink.chunk(chunk(1, 0));
+  }));
+  manifest.reset();
+  const std::string good = read_text(file("checkpoint.2"));
+  for (std::size_t n = 0; n < good.size(); ++n) {
+    wipe();
+    write("checkpoint.2", good.substr(0, n));
+    open();
+    EXPECT_TRUE(state_.versions.empty() && state_.chunks.empty()) << n;
+    EXPECT_FALSE(report_.problem.empty());
+  }
+}
+
+TEST_F(ManifestTest, DamagedNewestCheckpointFallsBackToTheGenerationBefore) {
+  fill(2);
+  write("checkpoint.2", "garbage");
+  open();
+  EXPECT_EQ(state_.chunks.size(), 2U);
+  EXPECT_FALSE(report_.clean_stop);
+}
+
+TEST_F(ManifestTest, GarbageEverywhereOpensEmptyAndWorks) {
+  write("journal.3", std::string(5000, '\xff'));
+  write("checkpoint.3", std::string(5000, '\0'));
+  write("journal.99999999999999999999", "x");
+  write("checkpoint.x", "x");
+  auto manifest = open();
+  EXPECT_TRUE(state_.versions.empty());
+  manifest->append_version(version(1));
+  ASSERT_TRUE(manifest->flush());
+}
+
+TEST_F(ManifestTest, AfterATornTailACheckpointMakesLaterRecordsCountAgain) {
+  fill(2);
+  const std::string good = read_text(file("journal.1"));
+  write("journal.1", good.substr(0, good.size() - 1));
+  auto manifest = open();
+  ASSERT_TRUE(manifest->wants_checkpoint());
+  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) {
+    sink.version(version(1));
+    sink.chunk(chunk(1, 0));
+  }));
+  EXPECT_FALSE(manifest->wants_checkpoint());
+  manifest->append_chunk(chunk(1, 500));
+  ASSERT_TRUE(manifest->close(true));
+  open();
+  EXPECT_TRUE(state_.chunks.contains({1, 500}));
+  EXPECT_TRUE(report_.clean_stop);
+}
+
+TEST_F(ManifestTest, MissingJournalBetweenOthersIsNoCleanStop) {
+  fill(1);
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(open()->close(true));
+  fs::remove(file("journal.2"));
+  open();
+  EXPECT_FALSE(report_.clean_stop);
+  EXPECT_FALSE(report_.problem.empty());
+}
+
+TEST_F(ManifestTest, FailedWriteTakesNothingMoreUntilACheckpoint) {
+  auto manifest = open();
+  manifest->append_version(version(1));
+  ASSERT_TRUE(manifest->flush());
+  files_.fail(Call::kWrite, ENOSPC);
+  manifest->append_chunk(chunk(1, 0));
+  EXPECT_FALSE(manifest->flush());
+  manifest->append_chunk(chunk(1, 100));
+  EXPECT_FALSE(manifest->flush());
+  EXPECT_TRUE(manifest->wants_checkpoint());
+  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) { sink.version(version(1)); }));
+  manifest->append_chunk(chunk(1, 200));
+  ASSERT_TRUE(manifest->close(true));
+  open();
+  EXPECT_EQ(state_.chunks.size(), 1U);
+  EXPECT_TRUE(state_.chunks.contains({1, 200}));
+}
+
+TEST_F(ManifestTest, FailedCheckpointLeavesTheOldGenerationInUse) {
+  auto manifest = open();
+  manifest->append_version(version(1));
+  ASSERT_TRUE(manifest->flush());
+  files_.fail(Call::kRename, EIO);
+  EXPECT_FALSE(manifest->checkpoint([](CheckpointSink& sink) { sink.version(version(2)); }));
+  manifest->append_chunk(chunk(1, 0));
+  ASSERT_TRUE(manifest->close(true));
+  open();
+  EXPECT_TRUE(state_.versions.contains(1));
+  EXPECT_EQ(state_.chunks.size(), 1U);
+}
+
+TEST_F(ManifestTest, DirectoryThatCannotBeListedIsNotOverwritten) {
+  fill(1);
+  const std::string before = read_text(file("journal.1"));
+  files_.fail(Call::kList, EIO);
+  EXPECT_FALSE(Manifest::open(files_, directory_.string(), state_, report_));
+  EXPECT_EQ(read_text(file("journal.1")), before);
+}
+
+TEST_F(ManifestTest, RecordTooLargeToReadBackLosesNoOther) {
+  auto manifest = open();
+  VersionRecord huge = version(2);
+  huge.validator.value = std::string(100'000, 'e');
+  manifest->append_version(huge);
+  manifest->append_version(version(1));
+  ASSERT_TRUE(manifest->close(true));
+  open();
+  EXPECT_EQ(state_.versions.size(), 1U);
+  EXPECT_TRUE(report_.clean_stop);
+}
+
+TEST_F(ManifestTest, DiskBytesCountTheJournalsOfEarlierStarts) {
+  fill(1);
+  const std::uint64_t first = open()->disk_bytes();
+  EXPECT_GT(open()->disk_bytes(), first);
 }
 
 }  // namespace

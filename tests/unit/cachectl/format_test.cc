@@ -1,0 +1,63 @@
+#include "cachectl/format.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace rangecache::cachectl {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(CachectlFormat, UnitsReadWell) {
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(1023), "1023 B");
+  EXPECT_EQ(human_bytes(1536), "1.5 KiB");
+  EXPECT_EQ(human_bytes(5.0 * (1ULL << 30)), "5.0 GiB");
+  EXPECT_EQ(human_seconds(0.0000123), "12 µs");
+  EXPECT_EQ(human_seconds(0.5), "500.0 ms");
+  EXPECT_EQ(human_seconds(7500), "2 h 05 min");
+  EXPECT_EQ(percent(1, 0), "-");
+  EXPECT_EQ(bar(1, 4, 8), "██······");
+  EXPECT_EQ(bar(5, 4, 4), "████");
+}
+
+TEST(CachectlFormat, TheMapShowsCachedPartlyCachedFlyingAndAbsentCells) {
+  ObjectMap map;
+  map.info = {.url = "http://h/f", .size = 1000, .is_directory = false, .validator = "\"t\"", .modified_s = 0, .cached_bytes = 180};
+  map.chunks = {{0, 100}, {100, 130}, {200, 250}};
+  map.flights = {{500, 600}};
+  const std::string text = format_map(map, 12, true);
+  EXPECT_THAT(text, HasSubstr("[█░▓··»····]"));
+  EXPECT_THAT(text, HasSubstr("18.0 %"));
+  EXPECT_THAT(text, HasSubstr("in flight              500              600"));
+}
+
+TEST(CachectlFormat, TheMapOfAHugeOrEmptyObjectIsDrawnToo) {
+  ObjectMap map;
+  map.info.size = std::uint64_t{1} << 62;
+  map.chunks = {{0, map.info.size}};
+  EXPECT_THAT(format_map(map, 12, false), HasSubstr("[██████████]"));
+  EXPECT_THAT(format_map(ObjectMap{}, 12, false), Not(HasSubstr("[")));
+}
+
+TEST(CachectlFormat, StatsTellOfTroubleOnlyWhenThereIsSome) {
+  const char* quiet = R"({"version":"1","pid":7,"uptime_s":5,"cache_dir":"/c","mounts":[],
+    "metrics":{"rangecache_read_bytes_total":2048,"rangecache_origin_bytes_total":512}})";
+  EXPECT_THAT(format_stats(quiet), HasSubstr("75.0 % of these bytes needed no fetch"));
+  EXPECT_THAT(format_stats(quiet), Not(HasSubstr("Trouble")));
+  const char* trouble = R"({"metrics":{"rangecache_corrupt_chunks_total":2}})";
+  EXPECT_THAT(format_stats(trouble), HasSubstr("2  chunks with wrong bytes"));
+}
+
+TEST(CachectlFormat, OldVersionsAreMarked) {
+  CachedObject object;
+  object.info = {.url = "http://h/f", .size = 10, .is_directory = false, .validator = "", .modified_s = 0, .cached_bytes = 5};
+  object.current = false;
+  EXPECT_THAT(format_objects({object}), HasSubstr("50.0 %"));
+  EXPECT_THAT(format_objects({object}), HasSubstr("http://h/f  (old version)"));
+  EXPECT_EQ(format_objects({}), "nothing is cached\n");
+}
+
+}  // namespace
+}  // namespace rangecache::cachectl

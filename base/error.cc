@@ -13,24 +13,42 @@ struct CodeInfo {
 
 CodeInfo info(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return {"invalid argument", EINVAL};
-    case ErrorCode::kNotFound: return {"not found", ENOENT};
-    case ErrorCode::kPermissionDenied: return {"permission denied", EACCES};
-    case ErrorCode::kNotDirectory: return {"not a directory", ENOTDIR};
-    case ErrorCode::kIsDirectory: return {"is a directory", EISDIR};
-    case ErrorCode::kStale: return {"object has changed", ESTALE};
-    case ErrorCode::kUnreachable: return {"origin unreachable", EIO};
-    case ErrorCode::kTimedOut: return {"timed out", EIO};
-    case ErrorCode::kOriginFailed: return {"origin failed", EIO};
-    case ErrorCode::kUnsupported: return {"not supported", ENOTSUP};
-    case ErrorCode::kIo: return {"input/output error", EIO};
-    case ErrorCode::kNoSpace: return {"no space", ENOSPC};
-    case ErrorCode::kBusy: return {"busy", EBUSY};
-    case ErrorCode::kCancelled: return {"cancelled", EINTR};
-    case ErrorCode::kProtocol: return {"protocol error", EPROTO};
-    case ErrorCode::kShuttingDown: return {"shutting down", EIO};
-    case ErrorCode::kInternal: return {"internal error", EIO};
-    case ErrorCode::kCorrupt: return {"corrupt data", EIO};
+    case ErrorCode::kInvalidArgument:
+      return {"invalid argument", EINVAL};
+    case ErrorCode::kNotFound:
+      return {"not found", ENOENT};
+    case ErrorCode::kPermissionDenied:
+      return {"permission denied", EACCES};
+    case ErrorCode::kNotDirectory:
+      return {"not a directory", ENOTDIR};
+    case ErrorCode::kIsDirectory:
+      return {"is a directory", EISDIR};
+    case ErrorCode::kStale:
+      return {"object has changed", ESTALE};
+    case ErrorCode::kUnreachable:
+      return {"origin unreachable", EIO};
+    case ErrorCode::kTimedOut:
+      return {"timed out", EIO};
+    case ErrorCode::kOriginFailed:
+      return {"origin failed", EIO};
+    case ErrorCode::kUnsupported:
+      return {"not supported", ENOTSUP};
+    case ErrorCode::kIo:
+      return {"input/output error", EIO};
+    case ErrorCode::kNoSpace:
+      return {"no space", ENOSPC};
+    case ErrorCode::kBusy:
+      return {"busy", EBUSY};
+    case ErrorCode::kCancelled:
+      return {"cancelled", EINTR};
+    case ErrorCode::kProtocol:
+      return {"protocol error", EPROTO};
+    case ErrorCode::kShuttingDown:
+      return {"shutting down", EIO};
+    case ErrorCode::kInternal:
+      return {"internal error", EIO};
+    case ErrorCode::kCorrupt:
+      return {"corrupt data", EIO};
   }
   return {"unknown error", EIO};
 }

@@ -100,7 +100,8 @@ int EventLoop::run_due_timers() {
     if (timers_.empty()) return -1;
     const auto first = timers_.begin();
     const std::int64_t wait_ns = first->first.first - system_clock().monotonic_ns();
-    if (wait_ns > 0) return static_cast<int>(std::min<std::int64_t>(wait_ns / 1'000'000 + 1, 60'000));
+    if (wait_ns > 0)
+      return static_cast<int>(std::min<std::int64_t>(wait_ns / 1'000'000 + 1, 60'000));
     Task task = std::move(first->second);
     timers_.erase(first);
     task();

@@ -137,12 +137,19 @@ Error error_from_errno(int system_errno, std::string context) {
   ErrorCode code = ErrorCode::kIo;
   switch (system_errno) {
     case ENOSPC:
-    case EDQUOT: code = ErrorCode::kNoSpace; break;
-    case ENOENT: code = ErrorCode::kNotFound; break;
+    case EDQUOT:
+      code = ErrorCode::kNoSpace;
+      break;
+    case ENOENT:
+      code = ErrorCode::kNotFound;
+      break;
     case EACCES:
     case EPERM:
-    case EROFS: code = ErrorCode::kPermissionDenied; break;
-    default: break;
+    case EROFS:
+      code = ErrorCode::kPermissionDenied;
+      break;
+    default:
+      break;
   }
   return Error(code, std::move(context), system_errno);
 }

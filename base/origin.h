@@ -67,8 +67,8 @@ struct FetchRequest {
 /// What a body will deliver, known from its headers before any byte of it.
 struct FetchHead {
   ObjectAttributes attributes;  ///< size is always set
-  ByteRange range;       ///< of the body; wider than asked when the origin ignored the range
-  bool whole_body = false;  ///< the origin answered 200 to a range: it does not do ranges
+  ByteRange range;              ///< of the body; wider than asked when the origin ignored the range
+  bool whole_body = false;      ///< the origin answered 200 to a range: it does not do ranges
 };
 
 /// Takes one fetch. All calls come from the origin's own thread, in the order on_head,
@@ -147,7 +147,8 @@ class Origin {
   /// `token` is empty, or next_token of the page before.
   virtual void list(std::string dir_key, std::string token, Callback<ListPage> done) = 0;
   /// The transfer's sink is kept alive until on_done returned.
-  virtual std::shared_ptr<Transfer> fetch(FetchRequest request, std::shared_ptr<FetchSink> sink) = 0;
+  virtual std::shared_ptr<Transfer> fetch(FetchRequest request,
+                                          std::shared_ptr<FetchSink> sink) = 0;
 };
 
 /// An object's full address.

@@ -13,7 +13,8 @@ class RefCounted {
  public:
   void add_ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
   void drop_ref() const {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete static_cast<const T*>(this);
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      delete static_cast<const T*>(this);
   }
 
  protected:

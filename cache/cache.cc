@@ -119,8 +119,7 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
     auto origin = find_origin(loaded.record.origin_id);
     if (!lasting || !origin) {
       // Nobody can ask for these bytes any more.
-      for (const auto& [begin, chunk] : loaded.chunks)
-        (void)store_->remove_chunk(id, chunk.range);
+      for (const auto& [begin, chunk] : loaded.chunks) (void)store_->remove_chunk(id, chunk.range);
       (void)store_->remove_version(id);
       manifest_->append_version_removed(id);
       continue;
@@ -224,10 +223,10 @@ void Cache::evict(const std::function<bool(const Version&)>& wanted,
     objects += of_version.empty() ? 0 : 1;
     std::move(of_version.begin(), of_version.end(), std::back_inserter(chunks));
   }
-  storer_->evict(std::move(chunks),
-                 [objects, done = std::move(done)](std::uint64_t count, std::uint64_t bytes) mutable {
-                   done({objects, count, bytes});
-                 });
+  storer_->evict(std::move(chunks), [objects, done = std::move(done)](std::uint64_t count,
+                                                                      std::uint64_t bytes) mutable {
+    done({objects, count, bytes});
+  });
 }
 
 void Cache::stop() {

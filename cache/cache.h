@@ -28,9 +28,9 @@ enum class EvictionKind { kS3Fifo, kLru };
 
 struct CacheOptions {
   std::string directory;
-  std::uint64_t size_bytes = 0;                   ///< hard limit of all that is in the directory
-  std::uint64_t memory_bytes = 256 << 20;         ///< for object bytes on their way
-  std::size_t max_open_chunks = 1024;             ///< descriptors kept for readers
+  std::uint64_t size_bytes = 0;            ///< hard limit of all that is in the directory
+  std::uint64_t memory_bytes = 256 << 20;  ///< for object bytes on their way
+  std::size_t max_open_chunks = 1024;      ///< descriptors kept for readers
   FreshnessPolicy freshness;
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
@@ -62,8 +62,7 @@ class Cache {
     std::uint64_t bytes = 0;
   };
   /// Evicts all chunks of the versions that `wanted` picks; calls back on the store thread.
-  void evict(const std::function<bool(const Version&)>& wanted,
-             UniqueFunction<void(Evicted)> done);
+  void evict(const std::function<bool(const Version&)>& wanted, UniqueFunction<void(Evicted)> done);
 
   /// Saves and closes. No read may be under way, and the origins must be stopped: their last
   /// callbacks come before. Idempotent.

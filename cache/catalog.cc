@@ -28,8 +28,9 @@ Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPol
     : context_(context),
       clock_(clock),
       policy_(policy),
-      revalidations_(metrics.counter("rangecache_revalidations_total",
-                                     "Times that an origin was asked whether a version is current")),
+      revalidations_(
+          metrics.counter("rangecache_revalidations_total",
+                          "Times that an origin was asked whether a version is current")),
       version_count_(metrics.gauge("rangecache_versions", "Versions of objects known")),
       directories_(clock, policy) {}
 
@@ -160,7 +161,8 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
   const std::string url = address.origin->url_of(address.key);
   if (!snapshot) {
     if (policy_.kind == FreshnessPolicy::Kind::kOffline)
-      return done(Error(ErrorCode::kUnreachable, url + " is not cached, and the policy is offline"));
+      return done(
+          Error(ErrorCode::kUnreachable, url + " is not cached, and the policy is offline"));
     return done(Error(ErrorCode::kNotFound, url));
   }
   const VersionPtr version = snapshot->version();
@@ -191,8 +193,8 @@ void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {
     {
       MutexLock lock(mu_);
       const auto found = objects_.find(object_key(*address.origin, address.key));
-      replaced = found != objects_.end() && found->second.snapshot &&
-                 found->second.snapshot != snapshot;
+      replaced =
+          found != objects_.end() && found->second.snapshot && found->second.snapshot != snapshot;
     }
     return replaced ? done(stale()) : done({});
   }
@@ -326,8 +328,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   }
   if (!entry.size) return std::nullopt;
   if (!agrees) {
-    current = std::make_shared<Snapshot>(*this, found.address, entry.size,
-                                         entry.modified_s.value_or(-1));
+    current =
+        std::make_shared<Snapshot>(*this, found.address, entry.size, entry.modified_s.value_or(-1));
     MutexLock lock(mu_);
     Object& object = objects_[object_key(*directory.origin, found.address.key)];
     if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
@@ -361,8 +363,7 @@ void Catalog::lookup(ObjectAddress directory, std::string name, Callback<Found> 
 }
 
 void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> done) {
-  ObjectAddress address{directory.origin,
-                        directory.origin->child_key(directory.key, name, false)};
+  ObjectAddress address{directory.origin, directory.origin->child_key(directory.key, name, false)};
   SnapshotPtr snapshot;
   bool absent = false;
   {
@@ -382,21 +383,20 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
     return done(Error(ErrorCode::kUnreachable, address.origin->url_of(address.key) +
                                                    " is not cached, and the policy is offline"));
   }
-  revalidate(address, version,
-             [this, address, directory, name, done = std::move(done)](
-                 Result<SnapshotPtr> result) mutable {
-               if (result) {
-                 const VersionPtr bound = (*result)->version();
-                 return done(Found{false, address, *result, -1, bound ? valid_for_ms(*bound) : 0});
-               }
-               if (result.error().code != ErrorCode::kIsDirectory) return done(result.error());
-               done(Found{true,
-                          {directory.origin,
-                           directory.origin->child_key(directory.key, name, true)},
-                          nullptr,
-                          -1,
-                          0});
-             });
+  revalidate(
+      address, version,
+      [this, address, directory, name, done = std::move(done)](Result<SnapshotPtr> result) mutable {
+        if (result) {
+          const VersionPtr bound = (*result)->version();
+          return done(Found{false, address, *result, -1, bound ? valid_for_ms(*bound) : 0});
+        }
+        if (result.error().code != ErrorCode::kIsDirectory) return done(result.error());
+        done(Found{true,
+                   {directory.origin, directory.origin->child_key(directory.key, name, true)},
+                   nullptr,
+                   -1,
+                   0});
+      });
 }
 
 // --- the registry -----------------------------------------------------------------------------

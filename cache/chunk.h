@@ -28,16 +28,17 @@ class Chunk : public RefCounted<Chunk>, public EvictionHook {
   std::uint64_t blocks_of(ByteRange part) const {
     const std::uint64_t first = (part.begin - range.begin) / kBlockSize;
     const std::uint64_t last = (part.end - 1 - range.begin) / kBlockSize;
-    const std::uint64_t upto = last == 63 ? ~std::uint64_t{0} : (std::uint64_t{1} << (last + 1)) - 1;
+    const std::uint64_t upto =
+        last == 63 ? ~std::uint64_t{0} : (std::uint64_t{1} << (last + 1)) - 1;
     return upto & ~((std::uint64_t{1} << first) - 1);
   }
 
-  ByteRange range;                          ///< constant once in the tree
-  Version* const version;                   ///< outlives its chunks
+  ByteRange range;         ///< constant once in the tree
+  Version* const version;  ///< outlives its chunks
   const std::vector<std::uint32_t> checksums;
-  IntervalHook interval;                    ///< guarded by the version's lock
-  bool indexed = false;                     ///< in its version's tree; guarded by its lock
-  std::uint64_t charge = 0;                 ///< bytes in the ledger; the store thread's
+  IntervalHook interval;     ///< guarded by the version's lock
+  bool indexed = false;      ///< in its version's tree; guarded by its lock
+  std::uint64_t charge = 0;  ///< bytes in the ledger; the store thread's
   /// Blocks whose checksum was proved since the start; bytes written in this run count as proved.
   std::atomic<std::uint64_t> proved_blocks{0};
   /// Set before the file is unlinked, under the OpenChunks shard lock.

@@ -82,8 +82,8 @@ Result<void> ChunkStore::check_directory() {
     (void)files_.make_directory(directory_.substr(0, slash), 0755);
   }
   if (auto made = files_.make_directory(directory_, kDirectoryMode); !made) {
-    made.error().context = "the cache directory: " + made.error().context +
-                           "; choose another with --cache-dir";
+    made.error().context =
+        "the cache directory: " + made.error().context + "; choose another with --cache-dir";
     return made;
   }
   RC_ASSIGN(const FileSystem::Status status, files_.status(directory_));
@@ -111,10 +111,11 @@ Result<void> ChunkStore::take_lock() {
   if (auto locked = files_.lock(lock_.get()); !locked) {
     if (locked.error().code != ErrorCode::kBusy) return locked;
     const auto holder = files_.read_file(path, 64);
-    return Error(ErrorCode::kBusy,
-                 fmt::format("the cache directory {} is in use by another rangecached (pid {}): stop "
-                             "it, or choose another with --cache-dir",
-                             directory_, holder && !holder->empty() ? *holder : "unknown"));
+    return Error(
+        ErrorCode::kBusy,
+        fmt::format("the cache directory {} is in use by another rangecached (pid {}): stop "
+                    "it, or choose another with --cache-dir",
+                    directory_, holder && !holder->empty() ? *holder : "unknown"));
   }
   const std::string pid = fmt::format("{}", getpid());
   if (::ftruncate(lock_.get(), 0) != 0) return error_from_errno(errno, "cannot write " + path);
@@ -127,10 +128,11 @@ Result<void> ChunkStore::check_format() {
   const std::string path = directory_ + "/format";
   if (const auto format = files_.read_file(path, 1024)) {
     if (*format == kFormat) return {};
-    return Error(ErrorCode::kUnsupported,
-                 fmt::format("{} says '{}', this version writes '{}': choose another --cache-dir, or "
-                             "remove that one",
-                             path, format->substr(0, format->find('\n')), "rangecache 1"));
+    return Error(
+        ErrorCode::kUnsupported,
+        fmt::format("{} says '{}', this version writes '{}': choose another --cache-dir, or "
+                    "remove that one",
+                    path, format->substr(0, format->find('\n')), "rangecache 1"));
   } else if (format.error().code != ErrorCode::kNotFound) {
     return format.error();
   }
@@ -251,8 +253,8 @@ Result<UniqueFd> ChunkStore::open_chunk(const VersionId& id, ByteRange range) co
   RC_ASSIGN(UniqueFd fd, files_.open(path, O_RDONLY, 0));
   RC_ASSIGN(const FileSystem::Status status, files_.status(fd.get()));
   if (status.size != range.size()) {
-    return Error(ErrorCode::kCorrupt, fmt::format("{} has {} bytes instead of {}", path,
-                                                  status.size, range.size()));
+    return Error(ErrorCode::kCorrupt,
+                 fmt::format("{} has {} bytes instead of {}", path, status.size, range.size()));
   }
   return fd;
 }
@@ -317,7 +319,8 @@ Result<std::vector<std::uint32_t>> ChunkStore::prove(const FoundChunk& found) co
   }
   std::vector<std::uint32_t> checksums;
   for (std::size_t at = 0; at < bytes.size(); at += kBlockSize)
-    checksums.push_back(block_checksum(bytes.data() + at, std::min<std::size_t>(kBlockSize, bytes.size() - at)));
+    checksums.push_back(
+        block_checksum(bytes.data() + at, std::min<std::size_t>(kBlockSize, bytes.size() - at)));
   return checksums;
 }
 

@@ -18,10 +18,10 @@ namespace rangecache::cache {
 struct ChunkWrite {
   VersionId version;
   ByteRange range;
-  std::span<const std::byte> data;     ///< range.size() bytes
-  std::shared_ptr<const void> owner;   ///< keeps `data` alive
-  std::uint64_t whole_checksum = 0;    ///< XXH3-64 of `data`
-  Callback<std::uint64_t> done;        ///< the disk space it takes, in bytes
+  std::span<const std::byte> data;    ///< range.size() bytes
+  std::shared_ptr<const void> owner;  ///< keeps `data` alive
+  std::uint64_t whole_checksum = 0;   ///< XXH3-64 of `data`
+  Callback<std::uint64_t> done;       ///< the disk space it takes, in bytes
 };
 
 /// Puts chunks on the disk: temp file, bytes, identity, rename. Nothing of a chunk is visible

@@ -9,7 +9,8 @@ namespace rangecache::cache {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
-constexpr int kMaxReplans = 16;  // a read that needs more is fed by a broken disk and a lying origin
+constexpr int kMaxReplans =
+    16;  // a read that needs more is fed by a broken disk and a lying origin
 
 std::uint64_t page_down(std::uint64_t offset) { return offset / kPage * kPage; }
 std::uint64_t page_up(std::uint64_t offset) { return (offset + kPage - 1) / kPage * kPage; }
@@ -55,8 +56,10 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
     for (const PlanPart& part : plan_read(range, chunks_, pieces_, flights_)) {
       if (part.kind != PlanPart::Kind::kGap) continue;
       if (options_.single_response) {
-        fail(read, Error(ErrorCode::kStale, "the origin gives the object no validator, and the "
-                                            "response that its bytes came with is over"),
+        fail(read,
+             Error(ErrorCode::kStale,
+                   "the origin gives the object no validator, and the "
+                   "response that its bytes came with is over"),
              effects);
         return;
       }
@@ -198,8 +201,7 @@ void Coalescer::prefetch(ByteRange range, Effects& effects) {
   range.end = std::min(range.end, options_.size);
   if (range.empty() || sequential_only_ || options_.single_response) return;
   for (const PlanPart& part : plan_read(range, chunks_, pieces_, flights_)) {
-    if (part.kind == PlanPart::Kind::kGap)
-      start_flights(part.range, Priority::kReadAhead, effects);
+    if (part.kind == PlanPart::Kind::kGap) start_flights(part.range, Priority::kReadAhead, effects);
   }
 }
 
@@ -284,7 +286,8 @@ Coalescer::Append Coalescer::flight_data(const FlightPtr& flight, std::span<cons
       // A body that the origin sends from its start passes over what is here already.
       const std::uint64_t covered = covered_until(flight->arrived);
       if (covered > flight->arrived) {
-        const auto skipped = std::min<std::uint64_t>(covered - flight->arrived, data.size() - taken);
+        const auto skipped =
+            std::min<std::uint64_t>(covered - flight->arrived, data.size() - taken);
         flight->arrived += skipped;
         taken += skipped;
         continue;
@@ -361,8 +364,7 @@ void Coalescer::release_filling(Flight& flight, bool whole, Effects& effects) {
   effects.store.push_back(std::move(piece));
 }
 
-void Coalescer::flight_done(const FlightPtr& flight, const Result<void>& result,
-                            Effects& effects) {
+void Coalescer::flight_done(const FlightPtr& flight, const Result<void>& result, Effects& effects) {
   if (flight->abandoned) return;
   flight->abandoned = true;
   flight->transfer = nullptr;

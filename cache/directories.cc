@@ -77,9 +77,10 @@ void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::
     auto& entries = sofar->entries;
     std::stable_sort(entries.begin(), entries.end(),
                      [](const ListEntry& a, const ListEntry& b) { return a.name < b.name; });
-    entries.erase(std::unique(entries.begin(), entries.end(),
-                              [](const ListEntry& a, const ListEntry& b) { return a.name == b.name; }),
-                  entries.end());
+    entries.erase(
+        std::unique(entries.begin(), entries.end(),
+                    [](const ListEntry& a, const ListEntry& b) { return a.name == b.name; }),
+        entries.end());
     sofar->fresh_until_ns =
         clock_.monotonic_ns() + policy_.listing_lifetime_s(page->freshness) * kNsPerSecond;
     finish(*origin, dir_key, ListingPtr(sofar));

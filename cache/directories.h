@@ -41,8 +41,8 @@ class Directories {
 
  private:
   struct Slot {
-    ListingPtr listing;                          ///< null: not yet, or failed
-    Error error;                                 ///< of the last try, while `failed`
+    ListingPtr listing;  ///< null: not yet, or failed
+    Error error;         ///< of the last try, while `failed`
     bool failed = false;
     std::int64_t failed_until_ns = 0;
     bool asking = false;

@@ -26,14 +26,14 @@ struct Flight {
   ByteRange pending() const { return {arrived, range.end}; }
 
   ByteRange range;
-  std::uint64_t arrived;            ///< the next byte of the object to come
+  std::uint64_t arrived;  ///< the next byte of the object to come
   Priority priority;
-  std::shared_ptr<Piece> filling;   ///< takes the next bytes; null at a piece's start
-  bool claimed = true;              ///< some read was charged with the miss that it is
-  bool whole_body = false;          ///< the origin ignored the range: bytes come from 0 on
-  bool abandoned = false;           ///< another flight brings these bytes; what comes is refused
+  std::shared_ptr<Piece> filling;      ///< takes the next bytes; null at a piece's start
+  bool claimed = true;                 ///< some read was charged with the miss that it is
+  bool whole_body = false;             ///< the origin ignored the range: bytes come from 0 on
+  bool abandoned = false;              ///< another flight brings these bytes; what comes is refused
   std::shared_ptr<Transfer> transfer;  ///< null until the origin has returned it
-  bool resume_wanted = false;       ///< memory came back before `transfer` was known
+  bool resume_wanted = false;          ///< memory came back before `transfer` was known
   std::size_t taken_before_pause = 0;  ///< of the bytes that will be offered again
 
   struct Waiter {

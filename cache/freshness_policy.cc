@@ -14,20 +14,27 @@ constexpr std::int64_t kDefaultListing_s = 10;
 
 std::int64_t FreshnessPolicy::lifetime_s(const Freshness& response) const {
   switch (kind) {
-    case Kind::kHttp: return response.no_store ? 0 : response.lifetime_s;
-    case Kind::kTtl: return ttl_s;
-    case Kind::kAlways: return 0;
+    case Kind::kHttp:
+      return response.no_store ? 0 : response.lifetime_s;
+    case Kind::kTtl:
+      return ttl_s;
+    case Kind::kAlways:
+      return 0;
     case Kind::kImmutable:
-    case Kind::kOffline: return kForever_s;
+    case Kind::kOffline:
+      return kForever_s;
   }
   return 0;
 }
 
 std::int64_t FreshnessPolicy::listing_lifetime_s(const Freshness& response) const {
   switch (kind) {
-    case Kind::kHttp: return response.explicit_lifetime ? response.lifetime_s : kDefaultListing_s;
-    case Kind::kAlways: return 1;  // one `ls -l` is one look at the directory
-    default: return lifetime_s(response);
+    case Kind::kHttp:
+      return response.explicit_lifetime ? response.lifetime_s : kDefaultListing_s;
+    case Kind::kAlways:
+      return 1;  // one `ls -l` is one look at the directory
+    default:
+      return lifetime_s(response);
   }
 }
 
@@ -51,16 +58,19 @@ Result<FreshnessPolicy> parse_freshness_policy(std::string_view text) {
   using Kind = FreshnessPolicy::Kind;
   FreshnessPolicy policy;
   if (text == "http") return policy;
-  if (text == "always") policy.kind = Kind::kAlways;
-  else if (text == "immutable") policy.kind = Kind::kImmutable;
-  else if (text == "offline") policy.kind = Kind::kOffline;
+  if (text == "always")
+    policy.kind = Kind::kAlways;
+  else if (text == "immutable")
+    policy.kind = Kind::kImmutable;
+  else if (text == "offline")
+    policy.kind = Kind::kOffline;
   else if (text.substr(0, 4) == "ttl=") {
     policy.kind = Kind::kTtl;
     RC_ASSIGN(policy.ttl_s, parse_duration_s(text.substr(4)));
   } else {
-    return Error(ErrorCode::kInvalidArgument,
-                 fmt::format("freshness '{}': use http, ttl=<time>, always, immutable or offline",
-                             text));
+    return Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("freshness '{}': use http, ttl=<time>, always, immutable or offline", text));
   }
   return policy;
 }
@@ -68,11 +78,16 @@ Result<FreshnessPolicy> parse_freshness_policy(std::string_view text) {
 std::string to_string(const FreshnessPolicy& policy) {
   using Kind = FreshnessPolicy::Kind;
   switch (policy.kind) {
-    case Kind::kHttp: return "http";
-    case Kind::kTtl: return fmt::format("ttl={}s", policy.ttl_s);
-    case Kind::kAlways: return "always";
-    case Kind::kImmutable: return "immutable";
-    case Kind::kOffline: return "offline";
+    case Kind::kHttp:
+      return "http";
+    case Kind::kTtl:
+      return fmt::format("ttl={}s", policy.ttl_s);
+    case Kind::kAlways:
+      return "always";
+    case Kind::kImmutable:
+      return "immutable";
+    case Kind::kOffline:
+      return "offline";
   }
   return "http";
 }

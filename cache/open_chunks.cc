@@ -75,8 +75,7 @@ void OpenChunks::retire(Chunk& chunk, Charge charge) {
 }
 
 Result<void> OpenChunks::prove(const OpenChunk& file, Chunk& chunk, std::uint64_t blocks) {
-  RC_ASSIGN(const bool whole,
-            verify_blocks(file.fd.get(), chunk.range, chunk.checksums, blocks));
+  RC_ASSIGN(const bool whole, verify_blocks(file.fd.get(), chunk.range, chunk.checksums, blocks));
   if (!whole) {
     corrupt_chunks_.add();
     return Error(ErrorCode::kCorrupt,

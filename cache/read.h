@@ -25,7 +25,7 @@ struct Read {
   };
 
   const ByteRange range;
-  const std::int64_t started_ns;  ///< Clock::monotonic_ns()
+  const std::int64_t started_ns;        ///< Clock::monotonic_ns()
   std::map<std::uint64_t, Part> parts;  ///< by begin; disjoint; together they cover `range`
   std::size_t unready = 0;
   int replans = 0;        ///< how often a part had to be planned again; bounded

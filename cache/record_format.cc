@@ -39,8 +39,7 @@ ByteRange get_range(wire::Reader& in) {
 
 }  // namespace
 
-void append_frame(std::string& out, std::uint64_t generation, Type type,
-                  std::string_view payload) {
+void append_frame(std::string& out, std::uint64_t generation, Type type, std::string_view payload) {
   wire::Writer frame;
   frame.u32(static_cast<std::uint32_t>(payload.size()));
   frame.u32(checksum(generation, type, payload));

@@ -16,13 +16,13 @@ namespace rangecache::cache::record_format {
 inline constexpr std::uint32_t kFormatVersion = 1;
 
 enum class Type : std::uint8_t {
-  kHeader = 1,          ///< first of every file: magic, format version, generation
-  kVersion = 2,         ///< a version, or what was heard of it since
+  kHeader = 1,   ///< first of every file: magic, format version, generation
+  kVersion = 2,  ///< a version, or what was heard of it since
   kVersionRemoved = 3,
   kChunk = 4,
   kChunkRemoved = 5,
-  kCheckpointEnd = 6,   ///< last of a complete checkpoint: the number of records before it
-  kCleanStop = 7,       ///< last of a journal that was closed in order: the boot id
+  kCheckpointEnd = 6,  ///< last of a complete checkpoint: the number of records before it
+  kCleanStop = 7,      ///< last of a journal that was closed in order: the boot id
 };
 
 /// length u32, checksum u32, type u8: before every payload.

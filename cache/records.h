@@ -20,18 +20,18 @@ struct VersionRecord {
   std::string key;
   Validator validator;
   std::uint64_t size = 0;
-  std::int64_t modified_s = -1;   ///< Unix seconds; -1: unknown
-  std::int64_t validated_s = 0;   ///< when the origin last said that it is current; Unix seconds
-  std::int64_t fresh_until_s = 0; ///< Unix seconds
+  std::int64_t modified_s = -1;    ///< Unix seconds; -1: unknown
+  std::int64_t validated_s = 0;    ///< when the origin last said that it is current; Unix seconds
+  std::int64_t fresh_until_s = 0;  ///< Unix seconds
   bool must_revalidate = false;
-  bool current = false;           ///< the version that a new open of the object gets
+  bool current = false;  ///< the version that a new open of the object gets
 };
 
 /// A chunk as it is written down.
 struct ChunkRecord {
   VersionId version;
   ByteRange range;
-  std::vector<std::uint32_t> checksums;     ///< block_checksum() of each block, in order
+  std::vector<std::uint32_t> checksums;  ///< block_checksum() of each block, in order
 };
 
 /// The low 32 bits of XXH3-64 of one block.

@@ -22,8 +22,8 @@ Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
 
 Storer::Storer(Parts parts)
     : parts_(parts),
-      evicted_chunks_(parts.metrics.counter("rangecache_evicted_chunks_total",
-                                            "Chunks removed to make room")),
+      evicted_chunks_(
+          parts.metrics.counter("rangecache_evicted_chunks_total", "Chunks removed to make room")),
       evicted_bytes_(parts.metrics.counter("rangecache_evicted_bytes_total",
                                            "Bytes of chunks removed to make room")),
       faults_(parts.metrics.counter("rangecache_cache_faults_total",

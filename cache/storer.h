@@ -48,7 +48,8 @@ class Storer {
   /// The chunk's file is missing or bad: forget it, delete what is there. Any thread.
   void discard(ChunkPtr chunk);
   /// Evicts these chunks (not those in the making), then calls `done` on the store thread.
-  void evict(std::vector<ChunkPtr> chunks, UniqueFunction<void(std::uint64_t chunks, std::uint64_t bytes)> done);
+  void evict(std::vector<ChunkPtr> chunks,
+             UniqueFunction<void(std::uint64_t chunks, std::uint64_t bytes)> done);
   /// Writes down what is known of a version (freshness, current or not) if it is on disk.
   void note(VersionPtr version);
   /// Enters what the manifest had. Before start() only.

@@ -227,9 +227,12 @@ FetchSink::Verdict Version::take(const FlightPtr& flight, std::span<const std::b
   }
   carry_out(std::move(effects));
   switch (append) {
-    case Coalescer::Append::kTaken: return FetchSink::Verdict::kContinue;
-    case Coalescer::Append::kAbandoned: return FetchSink::Verdict::kAbort;
-    case Coalescer::Append::kNoMemory: break;
+    case Coalescer::Append::kTaken:
+      return FetchSink::Verdict::kContinue;
+    case Coalescer::Append::kAbandoned:
+      return FetchSink::Verdict::kAbort;
+    case Coalescer::Append::kNoMemory:
+      break;
   }
   context_.pool->when_available(kPieceSize, [self = shared_from_this(), flight] {
     std::shared_ptr<Transfer> transfer;

@@ -99,7 +99,7 @@ class Version : public std::enable_shared_from_this<Version> {
   /// The store thread's own notes.
   struct OnDisk {
     bool directory = false;
-    std::uint32_t files = 0;    ///< chunks, and writes under way
+    std::uint32_t files = 0;  ///< chunks, and writes under way
   };
   OnDisk on_disk;
 

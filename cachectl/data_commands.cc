@@ -16,8 +16,9 @@ constexpr std::size_t kStep = 4 << 20;
 
 /// "A-B", half-open; "A-" goes to the end.
 Result<ByteRange> parse_range(const std::string& text) {
-  const Error wrong(ErrorCode::kInvalidArgument,
-                    "--range " + text + ": write FIRST-END in bytes (END is not included), or FIRST-");
+  const Error wrong(
+      ErrorCode::kInvalidArgument,
+      "--range " + text + ": write FIRST-END in bytes (END is not included), or FIRST-");
   ByteRange range{0, UINT64_MAX};
   const char* const last = text.data() + text.size();
   const auto [dash, begin_error] = std::from_chars(text.data(), last, range.begin);
@@ -59,7 +60,8 @@ Result<void> cat(Client& client, const std::string& url, const std::string& rang
 }  // namespace
 
 void add_data_commands(CLI::App& app, Context& context) {
-  auto* command = app.add_subcommand("cat", "Write an object, or a range of it, to standard output");
+  auto* command =
+      app.add_subcommand("cat", "Write an object, or a range of it, to standard output");
   auto url = std::make_shared<std::string>(), range = std::make_shared<std::string>();
   command->add_option("url", *url, "The object")->required();
   command->add_option("--range", *range, "FIRST-END in bytes; END is not included")

@@ -124,46 +124,52 @@ std::string format_stats(const std::string& stats_json) {
                shared = stats("coalesced_bytes_total"), missed = stats("miss_bytes_total");
   const double served = stats("read_bytes_total"), fetched = stats("origin_bytes_total");
 
-  std::string text = fmt::format("rangecached {}, pid {}, up {}\n\nReads\n", stats.text("version"),
-                                 stats.text("pid"), human_seconds(stats.json().value("uptime_s", 0.0)));
-  text += row("served", fmt::format("{} in {:.0f} reads", human_bytes(served), stats("read_requests_total")));
+  std::string text =
+      fmt::format("rangecached {}, pid {}, up {}\n\nReads\n", stats.text("version"),
+                  stats.text("pid"), human_seconds(stats.json().value("uptime_s", 0.0)));
+  text += row("served",
+              fmt::format("{} in {:.0f} reads", human_bytes(served), stats("read_requests_total")));
   // What crossed the wire is the yardstick: read-ahead counts against it, too.
   const double spared = std::max(0.0, served - fetched);
-  text += row("hit ratio", fmt::format("{} {} of these bytes needed no fetch", bar(spared, served, 20),
-                                       percent(spared, served)));
+  text += row("hit ratio", fmt::format("{} {} of these bytes needed no fetch",
+                                       bar(spared, served, 20), percent(spared, served)));
   text += row("", fmt::format("{} from disk, {} just arrived, {} under way already, {} missed",
                               human_bytes(hits), human_bytes(memory), human_bytes(shared),
                               human_bytes(missed)));
-  text += row("latency", fmt::format("p50 {}, p95 {}, p99 {}", human_seconds(stats("read_seconds_p50")),
-                                     human_seconds(stats("read_seconds_p95")),
-                                     human_seconds(stats("read_seconds_p99"))));
+  text +=
+      row("latency", fmt::format("p50 {}, p95 {}, p99 {}", human_seconds(stats("read_seconds_p50")),
+                                 human_seconds(stats("read_seconds_p95")),
+                                 human_seconds(stats("read_seconds_p99"))));
   text += "\nOrigin\n";
   text += row("fetched", fmt::format("{} in {:.0f} requests", human_bytes(fetched),
                                      stats("origin_requests_total")));
   text += row("saved", spared > 0 ? human_bytes(spared) : std::string("nothing yet"));
-  text += row("first byte", fmt::format("p50 {}, p95 {}",
-                                        human_seconds(stats("origin_first_byte_seconds_p50")),
-                                        human_seconds(stats("origin_first_byte_seconds_p95"))));
+  text += row("first byte",
+              fmt::format("p50 {}, p95 {}", human_seconds(stats("origin_first_byte_seconds_p50")),
+                          human_seconds(stats("origin_first_byte_seconds_p95"))));
   text += row("in flight", fmt::format("{:.0f} ranges", stats("flights")));
   text += "\nCache\n";
-  text += row("disk", fmt::format("{} {} of {}", bar(stats("disk_bytes"), stats("disk_limit_bytes"), 20),
-                                  human_bytes(stats("disk_bytes")),
-                                  human_bytes(stats("disk_limit_bytes"))));
-  text += row("memory", fmt::format("{} {} of {}",
-                                    bar(stats("memory_bytes"), stats("memory_limit_bytes"), 20),
-                                    human_bytes(stats("memory_bytes")),
-                                    human_bytes(stats("memory_limit_bytes"))));
+  text +=
+      row("disk",
+          fmt::format("{} {} of {}", bar(stats("disk_bytes"), stats("disk_limit_bytes"), 20),
+                      human_bytes(stats("disk_bytes")), human_bytes(stats("disk_limit_bytes"))));
+  text += row(
+      "memory",
+      fmt::format("{} {} of {}", bar(stats("memory_bytes"), stats("memory_limit_bytes"), 20),
+                  human_bytes(stats("memory_bytes")), human_bytes(stats("memory_limit_bytes"))));
   text += row("holds", fmt::format("{:.0f} chunks of {:.0f} known versions", stats("chunks"),
                                    stats("versions")));
-  text += row("evicted", fmt::format("{} in {:.0f} chunks", human_bytes(stats("evicted_bytes_total")),
-                                     stats("evicted_chunks_total")));
+  text +=
+      row("evicted", fmt::format("{} in {:.0f} chunks", human_bytes(stats("evicted_bytes_total")),
+                                 stats("evicted_chunks_total")));
   text += row("directory", stats.text("cache_dir"));
   return text + mounts_of(stats) + faults_of(stats);
 }
 
 std::string format_objects(const std::vector<CachedObject>& objects) {
   if (objects.empty()) return "nothing is cached\n";
-  std::string text = fmt::format("{:>10}  {:>10}  {:>7}  {:>10}  {}\n", "CACHED", "SIZE", "SHARE", "AGE", "URL");
+  std::string text =
+      fmt::format("{:>10}  {:>10}  {:>7}  {:>10}  {}\n", "CACHED", "SIZE", "SHARE", "AGE", "URL");
   for (const CachedObject& object : objects) {
     text += fmt::format("{:>10}  {:>10}  {:>7}  {:>10}  {}{}\n",
                         human_bytes(static_cast<double>(object.info.cached_bytes)),
@@ -178,11 +184,12 @@ std::string format_objects(const std::vector<CachedObject>& objects) {
 
 std::string format_map(const ObjectMap& map, int width, bool list_ranges) {
   const ObjectInfo& info = map.info;
-  std::string text = fmt::format("{}\n{} of {} cached ({}), {} chunks\n", info.url,
-                                 human_bytes(static_cast<double>(info.cached_bytes)),
-                                 human_bytes(static_cast<double>(info.size)),
-                                 percent(static_cast<double>(info.cached_bytes), static_cast<double>(info.size)),
-                                 map.chunks.size());
+  std::string text =
+      fmt::format("{}\n{} of {} cached ({}), {} chunks\n", info.url,
+                  human_bytes(static_cast<double>(info.cached_bytes)),
+                  human_bytes(static_cast<double>(info.size)),
+                  percent(static_cast<double>(info.cached_bytes), static_cast<double>(info.size)),
+                  map.chunks.size());
   if (info.size > 0) {
     const auto cells = static_cast<std::uint64_t>(std::max(1, width - 2));
     const std::uint64_t count = std::min<std::uint64_t>(cells, info.size);
@@ -193,12 +200,15 @@ std::string format_map(const ObjectMap& map, int width, bool list_ranges) {
       };
       line += cell({at(i), at(i + 1)}, map);
     }
-    text += fmt::format("[{}]\n█ cached  ▓ mostly  ░ partly  » in flight  · not cached;  a cell is {}\n", line,
-                        human_bytes(static_cast<double>(info.size) / static_cast<double>(count)));
+    text += fmt::format(
+        "[{}]\n█ cached  ▓ mostly  ░ partly  » in flight  · not cached;  a cell is {}\n", line,
+        human_bytes(static_cast<double>(info.size) / static_cast<double>(count)));
   }
   if (list_ranges) {
-    for (const ByteRange& chunk : map.chunks) text += fmt::format("cached     {:>15}  {:>15}\n", chunk.begin, chunk.end);
-    for (const ByteRange& flight : map.flights) text += fmt::format("in flight  {:>15}  {:>15}\n", flight.begin, flight.end);
+    for (const ByteRange& chunk : map.chunks)
+      text += fmt::format("cached     {:>15}  {:>15}\n", chunk.begin, chunk.end);
+    for (const ByteRange& flight : map.flights)
+      text += fmt::format("in flight  {:>15}  {:>15}\n", flight.begin, flight.end);
   }
   return text;
 }
@@ -222,11 +232,13 @@ std::string map_json(const ObjectMap& map) {
 std::string format_info(const ObjectInfo& info) {
   std::string text = fmt::format("{}\n", info.url);
   if (info.is_directory) return text + "  a directory\n";
-  text += row("size", fmt::format("{} ({} bytes)", human_bytes(static_cast<double>(info.size)), info.size));
+  text += row("size",
+              fmt::format("{} ({} bytes)", human_bytes(static_cast<double>(info.size)), info.size));
   text += row("validator", info.validator.empty() ? "none known" : info.validator);
   text += row("modified", date(info.modified_s));
   text += row("cached", fmt::format("{} ({})", human_bytes(static_cast<double>(info.cached_bytes)),
-                                    percent(static_cast<double>(info.cached_bytes), static_cast<double>(info.size))));
+                                    percent(static_cast<double>(info.cached_bytes),
+                                            static_cast<double>(info.size))));
   return text;
 }
 

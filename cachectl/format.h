@@ -9,9 +9,9 @@
 /// What people see: pure functions from data to text.
 namespace rangecache::cachectl {
 
-std::string human_bytes(double bytes);         ///< "1.5 GiB", "312 B"
-std::string human_seconds(double seconds);     ///< "0.8 ms", "3.1 s", "2 h 05 min"
-std::string percent(double part, double whole);///< "93.2 %", "-" of nothing
+std::string human_bytes(double bytes);           ///< "1.5 GiB", "312 B"
+std::string human_seconds(double seconds);       ///< "0.8 ms", "3.1 s", "2 h 05 min"
+std::string percent(double part, double whole);  ///< "93.2 %", "-" of nothing
 /// "████▌     " of `width` cells.
 std::string bar(double part, double whole, int width);
 

@@ -64,9 +64,8 @@ void add_unmount(CLI::App& app, Context& context) {
 
 void add_shutdown(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("shutdown", "Unmount everything, save, and end the daemon");
-  command->callback([&context] {
-    context.run("shutdown", [](Client& client) { return client.shutdown(); });
-  });
+  command->callback(
+      [&context] { context.run("shutdown", [](Client& client) { return client.shutdown(); }); });
 }
 
 }  // namespace

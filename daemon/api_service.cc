@@ -100,11 +100,11 @@ void ApiService::list(std::string url, Callback<std::vector<ListEntry>> done) {
   if (url.empty() || url.back() != '/') url += '/';
   auto address = parts_.origins.resolve(url);
   if (!address) return done(address.error());
-  parts_.cache.catalog().list(
-      *address, [done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
-        if (!listing) return done(listing.error());
-        done((*listing)->entries);
-      });
+  parts_.cache.catalog().list(*address,
+                              [done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
+                                if (!listing) return done(listing.error());
+                                done((*listing)->entries);
+                              });
 }
 
 std::string ApiService::stats_json() {
@@ -118,14 +118,14 @@ std::string ApiService::stats_json() {
   for (const MountInfo& mount : parts_.mounts.list())
     json["mounts"].push_back({{"url", mount.url}, {"mountpoint", mount.mountpoint}});
   nlohmann::json& metrics = json["metrics"] = nlohmann::json::object();
-  for (const Metrics::Sample& sample : parts_.metrics.samples()) metrics[sample.name] = sample.value;
+  for (const Metrics::Sample& sample : parts_.metrics.samples())
+    metrics[sample.name] = sample.value;
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::string ApiService::prometheus_text() { return parts_.metrics.prometheus_text(); }
 
-void ApiService::cached_objects(std::string url_prefix,
-                                Callback<std::vector<CachedObject>> done) {
+void ApiService::cached_objects(std::string url_prefix, Callback<std::vector<CachedObject>> done) {
   std::vector<CachedObject> objects;
   const std::int64_t now = system_clock().unix_s();
   for (const cache::VersionPtr& version : parts_.cache.catalog().versions()) {
@@ -136,9 +136,8 @@ void ApiService::cached_objects(std::string url_prefix,
                        .age_s = std::max<std::int64_t>(0, now - heard.validated_s),
                        .current = heard.current});
   }
-  std::sort(objects.begin(), objects.end(), [](const CachedObject& a, const CachedObject& b) {
-    return a.info.url < b.info.url;
-  });
+  std::sort(objects.begin(), objects.end(),
+            [](const CachedObject& a, const CachedObject& b) { return a.info.url < b.info.url; });
   done(std::move(objects));
 }
 

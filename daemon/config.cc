@@ -19,9 +19,9 @@ namespace {
 
 /// Options as typed; checked by to_config().
 struct Raw {
-  std::string config_file, cache_dir, cache_size, memory_limit = "256MiB", socket, log_level = "info",
-                           log_file, freshness = "http", stale_if_error = "0s",
-                           eviction = "s3fifo", writer = "auto", urls;
+  std::string config_file, cache_dir, cache_size,
+      memory_limit = "256MiB", socket, log_level = "info", log_file, freshness = "http",
+      stale_if_error = "0s", eviction = "s3fifo", writer = "auto", urls;
   std::vector<std::string> mount;
   bool daemonize = false;
   bool allow_other = false;
@@ -37,12 +37,14 @@ A config file (TOML) takes the same names: cache-size = "20GiB". SIGTERM, SIGINT
 `cachectl shutdown` unmount and save. The socket is also found by RANGECACHE_SOCKET.)";
 
 void declare(CLI::App& app, Raw& raw) {
-  app.add_option("--config", raw.config_file, "Read options from this TOML file")->type_name("FILE");
+  app.add_option("--config", raw.config_file, "Read options from this TOML file")
+      ->type_name("FILE");
   app.add_option("--cache-dir", raw.cache_dir,
                  "Where cached bytes are kept (default: ~/.cache/rangecache)")
       ->type_name("DIR");
-  app.add_option("--cache-size", raw.cache_size,
-                 "Hard limit of the cache directory, e.g. 20GiB (default: a fifth of the free space)")
+  app.add_option(
+         "--cache-size", raw.cache_size,
+         "Hard limit of the cache directory, e.g. 20GiB (default: a fifth of the free space)")
       ->type_name("SIZE");
   app.add_option("--memory-limit", raw.memory_limit, "Limit of object bytes held in memory")
       ->type_name("SIZE")
@@ -72,8 +74,8 @@ void declare(CLI::App& app, Raw& raw) {
   app.add_flag("--allow-other", raw.allow_other, "Let other users read the mount");
   app.add_flag("--daemonize", raw.daemonize, "Return once the mount is ready");
   app.add_option("mount", raw.mount, "What to mount (http, https or file URL), and where")
-      ->group("")                // the usage line says it
-      ->expected(0, 1 << 20);    // too many get an error that says how it is meant
+      ->group("")              // the usage line says it
+      ->expected(0, 1 << 20);  // too many get an error that says how it is meant
 }
 
 class HelpFormatter final : public CLI::Formatter {
@@ -109,10 +111,14 @@ Result<void> apply_file(CLI::App& app, const std::string& path) {
     CLI::Option* option = name == "config" ? nullptr : app.get_option_no_throw("--" + name);
     std::vector<std::string> values;
     if (name == "url" || name == "mountpoint") continue;  // read below: they are positional
-    if (!option) return usage(fmt::format("{}: unknown key '{}'; the keys are the long options of "
-                                          "rangecached --help, and url, mountpoint", where, name));
+    if (!option)
+      return usage(
+          fmt::format("{}: unknown key '{}'; the keys are the long options of "
+                      "rangecached --help, and url, mountpoint",
+                      where, name));
     const std::string text = toml_text(node);
-    if (text.empty()) return usage(fmt::format("{}: '{}' must be a string, number or boolean", where, name));
+    if (text.empty())
+      return usage(fmt::format("{}: '{}' must be a string, number or boolean", where, name));
     if (option->count() > 0) continue;
     try {
       option->add_result(text);
@@ -180,12 +186,16 @@ Result<Config> to_config(const Raw& raw) {
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
   RC_ASSIGN(config.cache.freshness, cache::parse_freshness_policy(raw.freshness));
   RC_ASSIGN(config.cache.freshness.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
-  if (raw.eviction == "lru") config.cache.eviction = cache::EvictionKind::kLru;
+  if (raw.eviction == "lru")
+    config.cache.eviction = cache::EvictionKind::kLru;
   else if (raw.eviction != "s3fifo")
     return usage("--eviction " + raw.eviction + ": use s3fifo or lru");
-  if (raw.writer == "threads") config.cache.writer = cache::WriterKind::kThreads;
-  else if (raw.writer == "io_uring") config.cache.writer = cache::WriterKind::kIoUring;
-  else if (raw.writer != "auto") return usage("--writer " + raw.writer + ": use auto, io_uring or threads");
+  if (raw.writer == "threads")
+    config.cache.writer = cache::WriterKind::kThreads;
+  else if (raw.writer == "io_uring")
+    config.cache.writer = cache::WriterKind::kIoUring;
+  else if (raw.writer != "auto")
+    return usage("--writer " + raw.writer + ": use auto, io_uring or threads");
   RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
   config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
   config.log_file = raw.log_file;
@@ -209,7 +219,8 @@ Result<Config> to_config(const Raw& raw) {
 }  // namespace
 
 Result<std::uint64_t> parse_size(const std::string& text) {
-  const Error wrong = usage("'" + text + "' is not a size: write 500MiB, 20GiB or a number of bytes");
+  const Error wrong =
+      usage("'" + text + "' is not a size: write 500MiB, 20GiB or a number of bytes");
   char* end = nullptr;
   if (text.empty() || (text[0] != '.' && (text[0] < '0' || text[0] > '9'))) return wrong;
   const double number = std::strtod(text.c_str(), &end);

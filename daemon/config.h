@@ -16,11 +16,11 @@ struct Config {
   cache::CacheOptions cache;
   std::string socket_path;
   LogLevel log_level = LogLevel::kInfo;
-  std::string log_file;          ///< empty: stderr
+  std::string log_file;  ///< empty: stderr
   bool daemonize = false;
   bool allow_other = false;
-  std::string url;               ///< empty: no mount at start
-  std::string urls_file;         ///< a list of URLs to mount instead of `url`
+  std::string url;        ///< empty: no mount at start
+  std::string urls_file;  ///< a list of URLs to mount instead of `url`
   std::string mountpoint;
 };
 

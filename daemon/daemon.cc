@@ -26,8 +26,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
   std::unique_ptr<Daemon> daemon(new Daemon);
   daemon->origins_ =
       std::make_unique<fetcher::Origins>(fetcher::OriginsOptions{}, daemon->metrics_);
-  const auto find_origin = [&origins = *daemon->origins_](const std::string& id)
-      -> Result<std::shared_ptr<Origin>> {
+  const auto find_origin =
+      [&origins = *daemon->origins_](const std::string& id) -> Result<std::shared_ptr<Origin>> {
     auto address = origins.resolve(id + "/");
     if (!address) return address.error();
     return address->origin;
@@ -43,8 +43,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
       [&mounts = *daemon->mounts_](const ObjectAddress& address) { mounts.invalidate(address); });
   daemon->service_ = std::make_unique<ApiService>(ApiService::Parts{
       *daemon->cache_, *daemon->origins_, *daemon->mounts_, daemon->metrics_, begin_stop});
-  RC_ASSIGN(daemon->socket_, SocketServer::listen(config.socket_path, *daemon->service_,
-                                                  daemon->metrics_, {}));
+  RC_ASSIGN(daemon->socket_,
+            SocketServer::listen(config.socket_path, *daemon->service_, daemon->metrics_, {}));
   RC_TRY(daemon->mount_configured(config));
   log_info("serving at {}, cache {} ({} MiB)", config.socket_path, config.cache.directory,
            config.cache.size_bytes >> 20);

@@ -60,8 +60,8 @@ class MountBackend::OpenHandle final : public fuse::Handle {
 
 MountBackend::MountBackend(cache::Cache& cache, MountSource source)
     : cache_(cache), source_(std::move(source)) {
-  root_ = std::make_shared<DirectoryNode>(source_.files.empty() ? source_.directory
-                                                                : ObjectAddress{});
+  root_ =
+      std::make_shared<DirectoryNode>(source_.files.empty() ? source_.directory : ObjectAddress{});
 }
 
 MountBackend::~MountBackend() = default;
@@ -106,8 +106,7 @@ fuse::NodePtr MountBackend::directory_node(const cache::Found& found) {
 }
 
 fuse::NodePtr MountBackend::node_for(const cache::Found& found) {
-  return found.is_directory ? directory_node(found)
-                            : file_node(found.file, found.valid_for_ms);
+  return found.is_directory ? directory_node(found) : file_node(found.file, found.valid_for_ms);
 }
 
 std::vector<fuse::NodePtr> MountBackend::nodes_of(const ObjectAddress& address) {
@@ -131,21 +130,20 @@ void MountBackend::lookup(const fuse::NodePtr& directory, std::string name,
   if (!parent.address.origin) {
     for (const auto& [file_name, address] : source_.files) {
       if (file_name != name) continue;
-      return cache_.catalog().open(
-          address, [self = shared_from_this(), done = std::move(done)](
-                       Result<cache::SnapshotPtr> snapshot) mutable {
-            if (!snapshot) return done(snapshot.error());
-            done(self->file_node(*snapshot, 1000));
-          });
+      return cache_.catalog().open(address, [self = shared_from_this(), done = std::move(done)](
+                                                Result<cache::SnapshotPtr> snapshot) mutable {
+        if (!snapshot) return done(snapshot.error());
+        done(self->file_node(*snapshot, 1000));
+      });
     }
     return done(Error(ErrorCode::kNotFound, name));
   }
-  cache_.catalog().lookup(parent.address, std::move(name),
-                          [self = shared_from_this(),
-                           done = std::move(done)](Result<cache::Found> found) mutable {
-                            if (!found) return done(found.error());
-                            done(self->node_for(*found));
-                          });
+  cache_.catalog().lookup(
+      parent.address, std::move(name),
+      [self = shared_from_this(), done = std::move(done)](Result<cache::Found> found) mutable {
+        if (!found) return done(found.error());
+        done(self->node_for(*found));
+      });
 }
 
 void MountBackend::list(const fuse::NodePtr& directory,
@@ -157,40 +155,38 @@ void MountBackend::list(const fuse::NodePtr& directory,
       entries->push_back({name, false, stable_ino(address), nullptr});
     return done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
   }
-  cache_.catalog().list(
-      parent.address, [self = shared_from_this(), address = parent.address,
-                       done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
-        if (!listing) return done(listing.error());
-        auto entries = std::make_shared<fuse::Directory>();
-        entries->reserve((*listing)->entries.size());
-        for (const ListEntry& entry : (*listing)->entries) {
-          const auto known =
-              self->cache_.catalog().known(address, entry, (*listing)->fresh_until_ns);
-          fuse::DirEntry shown{entry.name, entry.is_directory, 0, nullptr};
-          if (known) {
-            shown.stable_ino = stable_ino(known->address);
-            shown.node = self->node_for(*known);
-          } else {
-            shown.stable_ino = stable_ino(
-                {address.origin, address.origin->child_key(address.key, entry.name, false)});
-          }
-          entries->push_back(std::move(shown));
-        }
-        done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
-      });
+  cache_.catalog().list(parent.address, [self = shared_from_this(), address = parent.address,
+                                         done = std::move(done)](
+                                            Result<cache::ListingPtr> listing) mutable {
+    if (!listing) return done(listing.error());
+    auto entries = std::make_shared<fuse::Directory>();
+    entries->reserve((*listing)->entries.size());
+    for (const ListEntry& entry : (*listing)->entries) {
+      const auto known = self->cache_.catalog().known(address, entry, (*listing)->fresh_until_ns);
+      fuse::DirEntry shown{entry.name, entry.is_directory, 0, nullptr};
+      if (known) {
+        shown.stable_ino = stable_ino(known->address);
+        shown.node = self->node_for(*known);
+      } else {
+        shown.stable_ino =
+            stable_ino({address.origin, address.origin->child_key(address.key, entry.name, false)});
+      }
+      entries->push_back(std::move(shown));
+    }
+    done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
+  });
 }
 
 // --- files ------------------------------------------------------------------------------------
 
-void MountBackend::open(const fuse::NodePtr& file,
-                        Callback<std::shared_ptr<fuse::Handle>> done) {
+void MountBackend::open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse::Handle>> done) {
   const auto& node = static_cast<const FileNode&>(*file);
-  cache_.catalog().confirm(
-      node.snapshot, [self = shared_from_this(), done = std::move(done)](Result<void> current) mutable {
-        if (!current) return done(current.error());
-        done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(read_ahead_options(
-            self->cache_.options().memory_bytes, self->cache_.options().size_bytes))));
-      });
+  cache_.catalog().confirm(node.snapshot, [self = shared_from_this(),
+                                           done = std::move(done)](Result<void> current) mutable {
+    if (!current) return done(current.error());
+    done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(read_ahead_options(
+        self->cache_.options().memory_bytes, self->cache_.options().size_bytes))));
+  });
 }
 
 ReadTicket MountBackend::read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,

@@ -14,8 +14,7 @@
 namespace rangecache::daemon {
 
 /// Shows a MountSource of the cache to FUSE. Thread-safe; outlived by the cache.
-class MountBackend final : public fuse::Backend,
-                           public std::enable_shared_from_this<MountBackend> {
+class MountBackend final : public fuse::Backend, public std::enable_shared_from_this<MountBackend> {
  public:
   MountBackend(cache::Cache& cache, MountSource source);
   ~MountBackend() override;

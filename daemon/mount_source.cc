@@ -49,24 +49,25 @@ std::string file_name_of(const std::string& key) {
   return name.substr(0, 255);
 }
 
-void find_mount_source(cache::Catalog& catalog, ObjectAddress address,
-                       Callback<MountSource> done) {
+void find_mount_source(cache::Catalog& catalog, ObjectAddress address, Callback<MountSource> done) {
   MountSource source;
   source.label = address.origin->url_of(address.key);
   if (address.key.empty() || address.key.back() == '/') {
     source.directory = address;
-    catalog.list(address, [source, done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
-      // A server without index pages is still worth mounting: names can be opened one by one.
-      if (!listing && listing.error().code != ErrorCode::kPermissionDenied &&
-          listing.error().code != ErrorCode::kUnsupported) {
-        return done(listing.error());
-      }
-      done(std::move(source));
-    });
+    catalog.list(address,
+                 [source, done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
+                   // A server without index pages is still worth mounting: names can be opened one
+                   // by one.
+                   if (!listing && listing.error().code != ErrorCode::kPermissionDenied &&
+                       listing.error().code != ErrorCode::kUnsupported) {
+                     return done(listing.error());
+                   }
+                   done(std::move(source));
+                 });
     return;
   }
-  catalog.open(address, [&catalog, source, address, done = std::move(done)](
-                            Result<cache::SnapshotPtr> snapshot) mutable {
+  catalog.open(address, [&catalog, source, address,
+                         done = std::move(done)](Result<cache::SnapshotPtr> snapshot) mutable {
     if (snapshot) {
       source.files.emplace_back(file_name_of(address.key), address);
       return done(std::move(source));
@@ -78,7 +79,8 @@ void find_mount_source(cache::Catalog& catalog, ObjectAddress address,
 
 Result<std::vector<std::pair<std::string, std::string>>> read_url_list(const std::string& path) {
   std::ifstream file(path);
-  if (!file) return Error(ErrorCode::kNotFound, "the list of URLs " + path + " cannot be read", errno);
+  if (!file)
+    return Error(ErrorCode::kNotFound, "the list of URLs " + path + " cannot be read", errno);
   std::vector<std::pair<std::string, std::string>> list;
   std::set<std::string> taken;
   std::string line;
@@ -89,7 +91,8 @@ Result<std::vector<std::pair<std::string, std::string>>> read_url_list(const std
     if (url.empty() || url[0] == '#') continue;
     if (name.empty()) name = file_name_of(url);
     if (name.find('/') != std::string::npos)
-      return Error(ErrorCode::kInvalidArgument, fmt::format("{}: the name '{}' holds a '/'", path, name));
+      return Error(ErrorCode::kInvalidArgument,
+                   fmt::format("{}: the name '{}' holds a '/'", path, name));
     list.emplace_back(unique_name(name, taken), url);
   }
   if (list.empty()) return Error(ErrorCode::kInvalidArgument, path + " lists no URL");

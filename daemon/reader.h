@@ -35,7 +35,8 @@ class Reader {
 inline cache::ReadAhead::Options read_ahead_options(std::uint64_t memory_bytes,
                                                     std::uint64_t cache_bytes) {
   cache::ReadAhead::Options options;
-  options.max_window = std::min<std::uint64_t>({options.max_window, memory_bytes / 4, cache_bytes / 8});
+  options.max_window =
+      std::min<std::uint64_t>({options.max_window, memory_bytes / 4, cache_bytes / 8});
   options.initial_window = std::min(options.initial_window, options.max_window);
   return options;
 }

@@ -28,8 +28,9 @@ int main(int argc, char** argv) {
   std::vector<std::promise<rangecache::Result<std::size_t>>> done(count);
   for (std::size_t i = 0; i < count; ++i) {
     // The callback runs on the client's thread and must not block.
-    file->read_async(file->size() / count * i, buffers[i],
-                     [&done, i](rangecache::Result<std::size_t> got) { done[i].set_value(std::move(got)); });
+    file->read_async(
+        file->size() / count * i, buffers[i],
+        [&done, i](rangecache::Result<std::size_t> got) { done[i].set_value(std::move(got)); });
   }
   std::size_t total = 0, failed = 0;
   for (auto& promise : done) {

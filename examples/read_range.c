@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
   }
   const size_t length = (size_t)strtoull(argv[3], NULL, 10);
   char* buffer = malloc(length ? length : 1);
-  const int64_t got = buffer ? rc_read(file, strtoull(argv[2], NULL, 10), buffer, length, &error) : -1;
+  const int64_t got =
+      buffer ? rc_read(file, strtoull(argv[2], NULL, 10), buffer, length, &error) : -1;
   if (got < 0) {
     fprintf(stderr, "%s\n", buffer ? error.message : "out of memory");
   } else {

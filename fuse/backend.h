@@ -61,8 +61,7 @@ class Backend {
   virtual ~Backend() = default;
   virtual NodePtr root() = 0;
   virtual void lookup(const NodePtr& directory, std::string name, Callback<NodePtr> done) = 0;
-  virtual void list(const NodePtr& directory,
-                    Callback<std::shared_ptr<const Directory>> done) = 0;
+  virtual void list(const NodePtr& directory, Callback<std::shared_ptr<const Directory>> done) = 0;
   /// kStale: the name stands for another version by now. The kernel then looks the name up anew
   /// and opens what it finds (do_filp_open repeats with LOOKUP_REVAL), so the program sees the new
   /// version and no error: close-to-open consistency, however long names are believed.

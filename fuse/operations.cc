@@ -176,20 +176,21 @@ void Operations::open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   if (attributes.is_directory) return void(fuse_reply_err(request, EISDIR));
 
   const PendingRequestPtr pending = self.pending_.begin(request);
-  self.backend_->open(node, [&self, pending, node, reply = *info](
-                                Result<std::shared_ptr<Handle>> opened) mutable {
-    pending->finish([&self, node, reply, opened = std::move(opened)](fuse_req_t req) mutable {
-      if (!opened) return reply_error(req, opened.error());
-      auto file = std::make_shared<OpenFile>();
-      file->node = node;
-      file->handle = *std::move(opened);
-      file->size = node->attributes().size;
-      choose_open_mode(*node, reply);
-      const std::uint64_t handle = self.files_.add(std::move(file));
-      reply.fh = handle;
-      if (fuse_reply_open(req, &reply) != 0) self.files_.remove(handle);  // no release will come
-    });
-  });
+  self.backend_->open(
+      node, [&self, pending, node, reply = *info](Result<std::shared_ptr<Handle>> opened) mutable {
+        pending->finish([&self, node, reply, opened = std::move(opened)](fuse_req_t req) mutable {
+          if (!opened) return reply_error(req, opened.error());
+          auto file = std::make_shared<OpenFile>();
+          file->node = node;
+          file->handle = *std::move(opened);
+          file->size = node->attributes().size;
+          choose_open_mode(*node, reply);
+          const std::uint64_t handle = self.files_.add(std::move(file));
+          reply.fh = handle;
+          if (fuse_reply_open(req, &reply) != 0)
+            self.files_.remove(handle);  // no release will come
+        });
+      });
   self.pending_.issued(pending, ReadTicket());
 }
 

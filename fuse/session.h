@@ -23,9 +23,9 @@ struct SessionOptions {
   /// one another: few that hang on a silent server would stop the reads of every other file.
   unsigned max_background = 8192;
   unsigned congestion_threshold = 48;  ///< from so many on the kernel reads no further ahead
-  unsigned read_ahead_kb = 1024;          ///< of the kernel; more than it offers needs root
-  unsigned start_timeout_ms = 10'000;     ///< for the kernel's first request
-  bool debug = false;                     ///< libfuse prints every request to stderr
+  unsigned read_ahead_kb = 1024;       ///< of the kernel; more than it offers needs root
+  unsigned start_timeout_ms = 10'000;  ///< for the kernel's first request
+  bool debug = false;                  ///< libfuse prints every request to stderr
   /// Called once, from a thread of the session, when the mount ended without unmount(): somebody
   /// ran `fusermount3 -u`. It must only post: calling unmount() from it would wait for itself.
   std::function<void()> on_exit;

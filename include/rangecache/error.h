@@ -14,19 +14,19 @@ enum class ErrorCode : std::uint16_t {
   kPermissionDenied = 3,  ///< the origin refused (401, 403) or the local system did
   kNotDirectory = 4,
   kIsDirectory = 5,
-  kStale = 6,           ///< the object changed and its old version cannot be had any more
-  kUnreachable = 7,     ///< no connection to the origin (name, route, refused, TLS)
-  kTimedOut = 8,        ///< the origin did not answer, or stopped sending, in time
-  kOriginFailed = 9,    ///< the origin answered 5xx, broke the connection, or lied
-  kUnsupported = 10,    ///< the origin, the kernel or this version cannot do it
-  kIo = 11,             ///< a local disk or system call failed
-  kNoSpace = 12,        ///< the local disk, or the configured limit, is full
-  kBusy = 13,           ///< in use by another: cache directory, mount point, limit of a client
-  kCancelled = 14,      ///< the reader gave up (interrupt, closed connection)
-  kProtocol = 15,       ///< the peer on the socket does not speak this protocol
-  kShuttingDown = 16,   ///< the daemon is stopping
-  kInternal = 17,       ///< a defect in this program
-  kCorrupt = 18,        ///< stored bytes do not match their checksum or identity
+  kStale = 6,          ///< the object changed and its old version cannot be had any more
+  kUnreachable = 7,    ///< no connection to the origin (name, route, refused, TLS)
+  kTimedOut = 8,       ///< the origin did not answer, or stopped sending, in time
+  kOriginFailed = 9,   ///< the origin answered 5xx, broke the connection, or lied
+  kUnsupported = 10,   ///< the origin, the kernel or this version cannot do it
+  kIo = 11,            ///< a local disk or system call failed
+  kNoSpace = 12,       ///< the local disk, or the configured limit, is full
+  kBusy = 13,          ///< in use by another: cache directory, mount point, limit of a client
+  kCancelled = 14,     ///< the reader gave up (interrupt, closed connection)
+  kProtocol = 15,      ///< the peer on the socket does not speak this protocol
+  kShuttingDown = 16,  ///< the daemon is stopping
+  kInternal = 17,      ///< a defect in this program
+  kCorrupt = 18,       ///< stored bytes do not match their checksum or identity
 };
 
 /// The short name of a code ("not found"), for messages and logs.

@@ -68,11 +68,11 @@ class [[nodiscard]] Result<void> {
 }  // namespace rangecache
 
 /// Evaluates `expr` (a Result); on error returns that error from the enclosing function.
-#define RC_TRY(expr)                                         \
-  do {                                                       \
-    if (auto rc_try_result = (expr); !rc_try_result) {       \
-      return rc_try_result.error();               \
-    }                                                        \
+#define RC_TRY(expr)                                   \
+  do {                                                 \
+    if (auto rc_try_result = (expr); !rc_try_result) { \
+      return rc_try_result.error();                    \
+    }                                                  \
   } while (false)
 
 #define RC_CONCAT_INNER(a, b) a##b
@@ -81,5 +81,5 @@ class [[nodiscard]] Result<void> {
 #define RC_ASSIGN(decl, expr) RC_ASSIGN_INNER(RC_CONCAT(rc_result_, __LINE__), decl, expr)
 #define RC_ASSIGN_INNER(tmp, decl, expr) \
   auto tmp = (expr);                     \
-  if (!tmp) return tmp.error();       \
+  if (!tmp) return tmp.error();          \
   decl = std::move(*tmp)

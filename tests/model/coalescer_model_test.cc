@@ -45,21 +45,33 @@ class World {
   void step() {
     switch (pick(12)) {
       case 0:
-      case 1: begin_read(); break;
+      case 1:
+        begin_read();
+        break;
       case 2:
       case 3:
       case 4:
-      case 5: deliver(); break;
-      case 6: store(); break;
-      case 7: open_chunk(); break;
-      case 8: evict(); break;
+      case 5:
+        deliver();
+        break;
+      case 6:
+        store();
+        break;
+      case 7:
+        open_chunk();
+        break;
+      case 8:
+        evict();
+        break;
       case 9:
         if (pick(4) == 0) cancel_read();
         break;
       case 10:
         if (pick(4) == 0) fail_flight();
         break;
-      case 11: prefetch(); break;
+      case 11:
+        prefetch();
+        break;
     }
     check();
   }
@@ -140,22 +152,29 @@ class World {
         active_end_[flight] = flight->range.end;
       }
     } else {
-      const std::uint64_t n = std::min<std::uint64_t>(1 + pick(700'000), active_end_[flight] - active.at);
+      const std::uint64_t n =
+          std::min<std::uint64_t>(1 + pick(700'000), active_end_[flight] - active.at);
       const auto data = std::span(content()).subspan(active.at, n);
       switch (coalescer_.flight_data(flight, data, *pool_, effects)) {
         case Coalescer::Append::kTaken:
           active.at += n;
           delivered_ += n;
           break;
-        case Coalescer::Append::kAbandoned: over = true; break;
-        case Coalescer::Append::kNoMemory: absorb(std::move(effects)); store(); return;
+        case Coalescer::Append::kAbandoned:
+          over = true;
+          break;
+        case Coalescer::Append::kNoMemory:
+          absorb(std::move(effects));
+          store();
+          return;
       }
     }
     const bool complete = active.head_sent && active.at >= active_end_[flight];
     absorb(std::move(effects));
     if (over || complete) {
       Effects more;
-      coalescer_.flight_done(flight, over ? Result<void>(Error(ErrorCode::kCancelled, "")) : Result<void>(), more);
+      coalescer_.flight_done(
+          flight, over ? Result<void>(Error(ErrorCode::kCancelled, "")) : Result<void>(), more);
       forget(flight);
       absorb(std::move(more));
     }
@@ -213,9 +232,9 @@ class World {
       coalescer_.chunk_failed(wanted.read, wanted.part, effects);
       if (wanted.read->replans > 8) may_fail_.insert(wanted.read);
     } else {
-      coalescer_.chunk_ready(wanted.read, wanted.part,
-                             {-1, 0, content().data() + wanted.part.begin, wanted.part.size(), nullptr},
-                             effects);
+      coalescer_.chunk_ready(
+          wanted.read, wanted.part,
+          {-1, 0, content().data() + wanted.part.begin, wanted.part.size(), nullptr}, effects);
     }
     absorb(std::move(effects));
   }
@@ -310,7 +329,9 @@ TEST_P(CoalescerModel, EveryByteIsInFlightOnceAndEveryReaderIsServedRightly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Origins, CoalescerModel, testing::Values(false, true),
-                         [](const auto& tested) { return tested.param ? "IgnoreRanges" : "DoRanges"; });
+                         [](const auto& tested) {
+                           return tested.param ? "IgnoreRanges" : "DoRanges";
+                         });
 
 }  // namespace
 }  // namespace rangecache::cache

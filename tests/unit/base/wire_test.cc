@@ -53,7 +53,8 @@ TEST(WireGolden, ErrorReply) {
 
 TEST(Wire, ATruncatedMessageIsNoMessage) {
   Writer out;
-  put(out, ObjectMap{{"http://h/f", 100, false, "\"tag\"", 5, 60}, {{0, 40}, {80, 100}}, {{40, 50}}});
+  put(out,
+      ObjectMap{{"http://h/f", 100, false, "\"tag\"", 5, 60}, {{0, 40}, {80, 100}}, {{40, 50}}});
   const std::string whole = out.take();
   Reader good(whole);
   EXPECT_EQ(get_object_map(good).chunks.size(), 2u);

@@ -37,7 +37,8 @@ std::vector<std::byte> bytes_of(const Slices& slices) {
 /// The first offset at which `bytes` differ from the object's, or -1.
 std::int64_t first_wrong(const std::vector<std::byte>& bytes, std::uint64_t begin, int version) {
   for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (bytes[i] != FakeOrigin::content(version, begin + i)) return static_cast<std::int64_t>(begin + i);
+    if (bytes[i] != FakeOrigin::content(version, begin + i))
+      return static_cast<std::int64_t>(begin + i);
   }
   return -1;
 }
@@ -45,9 +46,9 @@ std::int64_t first_wrong(const std::vector<std::byte>& bytes, std::uint64_t begi
 class CacheTest : public testing::Test {
  protected:
   CacheTest() {
-    directory_ = fs::temp_directory_path() /
-                 ("rangecache-test-" + std::to_string(::getpid()) + "-" +
-                  testing::UnitTest::GetInstance()->current_test_info()->name());
+    directory_ =
+        fs::temp_directory_path() / ("rangecache-test-" + std::to_string(::getpid()) + "-" +
+                                     testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::remove_all(directory_);
     fs::create_directory(directory_);
     fs::permissions(directory_, fs::perms::owner_all);
@@ -66,7 +67,8 @@ class CacheTest : public testing::Test {
     options.freshness = policy;
     metrics_ = std::make_unique<Metrics>();
     auto opened = Cache::open(
-        options, [this](const std::string&) -> Result<std::shared_ptr<Origin>> {
+        options,
+        [this](const std::string&) -> Result<std::shared_ptr<Origin>> {
           return std::shared_ptr<Origin>(origin_);
         },
         posix_file_system(), clock_, *metrics_);
@@ -97,10 +99,12 @@ class CacheTest : public testing::Test {
     EXPECT_TRUE(snapshot) << snapshot.error().message();
     return snapshot ? *snapshot : nullptr;
   }
-  static std::future<Result<Slices>> start_read(Snapshot& file, ByteRange range, ReadTicket* ticket = nullptr) {
+  static std::future<Result<Slices>> start_read(Snapshot& file, ByteRange range,
+                                                ReadTicket* ticket = nullptr) {
     auto promise = std::make_shared<std::promise<Result<Slices>>>();
     auto future = promise->get_future();
-    ReadTicket made = file.read(range, [promise](Result<Slices> slices) { promise->set_value(std::move(slices)); });
+    ReadTicket made = file.read(
+        range, [promise](Result<Slices> slices) { promise->set_value(std::move(slices)); });
     if (ticket) *ticket = std::move(made);
     return future;
   }
@@ -123,7 +127,8 @@ class CacheTest : public testing::Test {
   std::vector<fs::path> chunk_files() {
     std::vector<fs::path> files;
     for (const auto& entry : fs::recursive_directory_iterator(directory_ / "objects")) {
-      if (entry.is_regular_file() && entry.path().filename() != "meta") files.push_back(entry.path());
+      if (entry.is_regular_file() && entry.path().filename() != "meta")
+        files.push_back(entry.path());
     }
     return files;
   }
@@ -271,7 +276,8 @@ TEST_F(CacheTest, AThousandReadsOnAStalledOriginLeaveOthersFast) {
   const auto slow = open_file("slow");
   origin_->hold_after(0);
   std::vector<std::future<Result<Slices>>> stuck;
-  for (std::uint64_t i = 0; i < 1000; ++i) stuck.push_back(start_read(*slow, {i * 500'000 + kMiB, i * 500'000 + kMiB + 4096}));
+  for (std::uint64_t i = 0; i < 1000; ++i)
+    stuck.push_back(start_read(*slow, {i * 500'000 + kMiB, i * 500'000 + kMiB + 4096}));
   // All of this on one thread: nothing above may have blocked it.
   for (int i = 0; i < 100; ++i) expect_right(*cached, {0, kMiB});
   origin_->release();
@@ -333,7 +339,8 @@ TEST_F(CacheTest, TheLimitHoldsWhileMuchMoreIsRead) {
   for (std::uint64_t at = 0; at < 128 * kMiB; at += kMiB) {
     expect_right(*file, {at, at + kMiB});
     std::uint64_t used = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(directory_, fs::directory_options::skip_permission_denied)) {
+    for (const auto& entry : fs::recursive_directory_iterator(
+             directory_, fs::directory_options::skip_permission_denied)) {
       struct stat status {};
       if (::lstat(entry.path().c_str(), &status) == 0) used += status.st_blocks * 512;
     }

@@ -28,8 +28,9 @@ class FakeOrigin final : public Origin {
   };
 
   static std::byte content(int version, std::uint64_t offset) {
-    return static_cast<std::byte>(
-        ((offset + 1) * 0x9e3779b97f4a7c15ULL + static_cast<std::uint64_t>(version) * 0xc2b2ae3d27d4eb4fULL) >> 56);
+    return static_cast<std::byte>(((offset + 1) * 0x9e3779b97f4a7c15ULL +
+                                   static_cast<std::uint64_t>(version) * 0xc2b2ae3d27d4eb4fULL) >>
+                                  56);
   }
 
   void put(const std::string& key, Object object) {
@@ -64,7 +65,8 @@ class FakeOrigin final : public Origin {
   // --- Origin ---
   const std::string& id() const override { return id_; }
   std::string url_of(std::string_view key) const override { return id_ + "/" + std::string(key); }
-  std::string child_key(std::string_view dir, std::string_view name, bool directory) const override {
+  std::string child_key(std::string_view dir, std::string_view name,
+                        bool directory) const override {
     return std::string(dir) + std::string(name) + (directory ? "/" : "");
   }
   void stat(std::string key, Validator known, Callback<StatResult> done) override {
@@ -74,7 +76,8 @@ class FakeOrigin final : public Origin {
       if (!object) return done(Error(ErrorCode::kNotFound, key));
       StatResult result;
       result.attributes = attributes(*object);
-      result.not_modified = known.kind != Validator::Kind::kNone && known == result.attributes.validator;
+      result.not_modified =
+          known.kind != Validator::Kind::kNone && known == result.attributes.validator;
       done(std::move(result));
     });
   }
@@ -114,9 +117,8 @@ class FakeOrigin final : public Origin {
     std::uint64_t sent = 0;
 
     void cancel() override {
-      origin.loop_.post([self = shared_from_this()] {
-        self->done(Error(ErrorCode::kCancelled, "cancelled"));
-      });
+      origin.loop_.post(
+          [self = shared_from_this()] { self->done(Error(ErrorCode::kCancelled, "cancelled")); });
     }
     void resume() override {
       origin.loop_.post([self = shared_from_this()] { self->send(); });
@@ -146,14 +148,13 @@ class FakeOrigin final : public Origin {
     }
     void send() {
       while (sink && body.begin + sent < body.end) {
-        if (const auto code = origin.take_failure())
-          return done(Error(*code, "broken on purpose"));
+        if (const auto code = origin.take_failure()) return done(Error(*code, "broken on purpose"));
         if (sent >= origin.allowed_) {
           origin.held_.push_back(shared_from_this());
           return;
         }
-        const std::uint64_t n = std::min<std::uint64_t>(
-            {16 * 1024, body.size() - sent, origin.allowed_ - sent});
+        const std::uint64_t n =
+            std::min<std::uint64_t>({16 * 1024, body.size() - sent, origin.allowed_ - sent});
         std::vector<std::byte> data(n);
         for (std::uint64_t i = 0; i < n; ++i) data[i] = content(version, body.begin + sent + i);
         origin.bytes_sent_ += n;  // before the sink can wake a test that counts
@@ -179,7 +180,8 @@ class FakeOrigin final : public Origin {
     ObjectAttributes attributes;
     attributes.size = object.size;
     if (object.validator)
-      attributes.validator = {Validator::Kind::kEtag, "\"v" + std::to_string(object.version) + "\""};
+      attributes.validator = {Validator::Kind::kEtag,
+                              "\"v" + std::to_string(object.version) + "\""};
     attributes.modified_s = 1'600'000'000;
     attributes.freshness.lifetime_s = object.lifetime_s;
     return attributes;

@@ -24,7 +24,12 @@ TEST(CachectlFormat, UnitsReadWell) {
 
 TEST(CachectlFormat, TheMapShowsCachedPartlyCachedFlyingAndAbsentCells) {
   ObjectMap map;
-  map.info = {.url = "http://h/f", .size = 1000, .is_directory = false, .validator = "\"t\"", .modified_s = 0, .cached_bytes = 180};
+  map.info = {.url = "http://h/f",
+              .size = 1000,
+              .is_directory = false,
+              .validator = "\"t\"",
+              .modified_s = 0,
+              .cached_bytes = 180};
   map.chunks = {{0, 100}, {100, 130}, {200, 250}};
   map.flights = {{500, 600}};
   const std::string text = format_map(map, 12, true);
@@ -52,7 +57,12 @@ TEST(CachectlFormat, StatsTellOfTroubleOnlyWhenThereIsSome) {
 
 TEST(CachectlFormat, OldVersionsAreMarked) {
   CachedObject object;
-  object.info = {.url = "http://h/f", .size = 10, .is_directory = false, .validator = "", .modified_s = 0, .cached_bytes = 5};
+  object.info = {.url = "http://h/f",
+                 .size = 10,
+                 .is_directory = false,
+                 .validator = "",
+                 .modified_s = 0,
+                 .cached_bytes = 5};
   object.current = false;
   EXPECT_THAT(format_objects({object}), HasSubstr("50.0 %"));
   EXPECT_THAT(format_objects({object}), HasSubstr("http://h/f  (old version)"));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -43,6 +44,19 @@ class PosixFileSystem final : public FileSystem {
     return {};
   }
 
+  Result<std::size_t> read_at(int fd, std::span<std::byte> to, std::uint64_t offset) override {
+    std::size_t have = 0;
+    while (have < to.size()) {
+      const ssize_t n =
+          ::pread(fd, to.data() + have, to.size() - have, static_cast<off_t>(offset + have));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return failed("read", "a file of the cache");
+      if (n == 0) break;
+      have += static_cast<std::size_t>(n);
+    }
+    return have;
+  }
+
   Result<std::string> read_file(const std::string& path, std::uint64_t limit) override {
     RC_ASSIGN(const UniqueFd fd, open(path, O_RDONLY, 0));
     std::string text;
@@ -55,6 +69,30 @@ class PosixFileSystem final : public FileSystem {
       text.append(buffer, static_cast<std::size_t>(n));
       if (text.size() > limit) return Error(ErrorCode::kCorrupt, path + " is too long");
     }
+  }
+
+  Result<void> copy(int from, ByteRange range, int to, std::uint64_t offset) override {
+    auto in = static_cast<off_t>(range.begin), out = static_cast<off_t>(offset);
+    while (in < static_cast<off_t>(range.end)) {
+      const ssize_t n = ::copy_file_range(from, &in, to, &out, range.end - in, 0);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return failed("copy", "a file of the cache");
+      if (n == 0) return Error(ErrorCode::kCorrupt, "a file of the cache ends too early");
+    }
+    return {};
+  }
+  Result<void> sync(int fd) override {
+    if (::fdatasync(fd) != 0) return failed("sync", "a file of the cache");
+    return {};
+  }
+  Result<void> sync_all(int fd) override {
+    if (::syncfs(fd) != 0) return failed("sync", "the file system of the cache");
+    return {};
+  }
+  Result<std::uint64_t> free_bytes(const std::string& path) override {
+    struct statvfs status {};
+    if (::statvfs(path.c_str(), &status) != 0) return failed("look at the file system of", path);
+    return std::uint64_t{status.f_bavail} * status.f_frsize;
   }
 
   Result<void> rename(const std::string& from, const std::string& to) override {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "rangecache/byte_range.h"
 #include "rangecache/result.h"
 
 namespace rangecache {
@@ -36,8 +37,19 @@ class FileSystem {
   /// Adds O_CLOEXEC and O_NOFOLLOW.
   virtual Result<UniqueFd> open(const std::string& path, int flags, mode_t mode) = 0;
   virtual Result<void> write_all(int fd, std::span<const std::byte> data, std::uint64_t offset) = 0;
+  /// Fills `to` from `offset` on; how many bytes there were: fewer only at the file's end.
+  virtual Result<std::size_t> read_at(int fd, std::span<std::byte> to, std::uint64_t offset) = 0;
   /// The whole file, at most `limit` bytes (a longer one is kCorrupt).
   virtual Result<std::string> read_file(const std::string& path, std::uint64_t limit) = 0;
+  /// Copies `range` of `from` to `offset` of `to`, sharing blocks where the file system can
+  /// (copy_file_range(2) reflinks on XFS and Btrfs). kCorrupt: `from` ends before.
+  virtual Result<void> copy(int from, ByteRange range, int to, std::uint64_t offset) = 0;
+  /// fdatasync(2): the file's bytes and size survive a power cut. Its name may not.
+  virtual Result<void> sync(int fd) = 0;
+  /// syncfs(2): all of the file system that `fd` is on, names included.
+  virtual Result<void> sync_all(int fd) = 0;
+  /// What the file system that `path` is on has left for us, in bytes.
+  virtual Result<std::uint64_t> free_bytes(const std::string& path) = 0;
   virtual Result<void> rename(const std::string& from, const std::string& to) = 0;
   virtual Result<void> unlink(const std::string& path) = 0;
   /// A directory that is there already is fine.

@@ -21,7 +21,12 @@ class FaultyFileSystem final : public FileSystem {
   enum class Call {
     kOpen,
     kWrite,
+    kReadAt,
     kReadFile,
+    kCopy,
+    kSync,
+    kSyncAll,
+    kFreeBytes,
     kRename,
     kUnlink,
     kMakeDirectory,
@@ -87,10 +92,36 @@ class FaultyFileSystem final : public FileSystem {
     }
     return target_.write_all(fd, data, offset);
   }
+  Result<std::size_t> read_at(int fd, std::span<std::byte> to, std::uint64_t offset) override {
+    if (const int e = fault(Call::kReadAt, "")) return error_from_errno(e, "cannot read");
+    return target_.read_at(fd, to, offset);
+  }
   Result<std::string> read_file(const std::string& path, std::uint64_t limit) override {
     if (const int e = fault(Call::kReadFile, path))
       return error_from_errno(e, "cannot read " + path);
     return target_.read_file(path, limit);
+  }
+  Result<void> copy(int from, ByteRange range, int to, std::uint64_t offset) override {
+    const ByteRange half{range.begin, range.begin + range.size() / 2};
+    if (dies_next()) (void)target_.copy(from, half, to, offset);
+    if (const int e = fault(Call::kCopy, "")) {
+      (void)target_.copy(from, half, to, offset);
+      return error_from_errno(e, "cannot copy");
+    }
+    return target_.copy(from, range, to, offset);
+  }
+  Result<void> sync(int fd) override {
+    if (const int e = fault(Call::kSync, "")) return error_from_errno(e, "cannot sync");
+    return target_.sync(fd);
+  }
+  Result<void> sync_all(int fd) override {
+    if (const int e = fault(Call::kSyncAll, "")) return error_from_errno(e, "cannot sync");
+    return target_.sync_all(fd);
+  }
+  Result<std::uint64_t> free_bytes(const std::string& path) override {
+    if (const int e = fault(Call::kFreeBytes, path))
+      return error_from_errno(e, "cannot look at " + path);
+    return target_.free_bytes(path);
   }
   Result<void> rename(const std::string& from, const std::string& to) override {
     if (before_rename_) before_rename_(from, to);

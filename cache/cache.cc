@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <map>
-#include <set>
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -39,41 +38,9 @@ VersionContext make_context(std::shared_ptr<BufferPool> pool, OpenChunks& open_c
       .changed = nullptr};
 }
 
-/// Takes what the manifest says and makes versions and chunks of it, in two steps: the journal
-/// may still remove what the checkpoint has.
-class Loader final : public Manifest::Visitor {
- public:
-  void on_version(VersionRecord&& record) override {
-    versions_[record.id].record = std::move(record);
-  }
-  void on_version_removed(const VersionId& id) override { versions_.erase(id); }
-  void on_chunk(ChunkRecord&& record) override {
-    const auto version = versions_.find(record.version);
-    if (version == versions_.end()) return;
-    version->second.chunks.insert_or_assign(record.range.begin, std::move(record));
-  }
-  void on_chunk_removed(const VersionId& id, ByteRange range) override {
-    const auto version = versions_.find(id);
-    if (version == versions_.end()) return;
-    const auto chunk = version->second.chunks.find(range.begin);
-    if (chunk != version->second.chunks.end() && chunk->second.range == range)
-      version->second.chunks.erase(chunk);
-  }
-
-  struct Loaded {
-    VersionRecord record;
-    std::map<std::uint64_t, ChunkRecord> chunks;
-  };
-  std::unordered_map<VersionId, Loaded>& versions() { return versions_; }
-
- private:
-  std::unordered_map<VersionId, Loaded> versions_;
-};
-
-bool plausible(const ChunkRecord& chunk, const VersionRecord& version) {
-  return !chunk.range.empty() && chunk.range.end <= version.size &&
-         chunk.range.size() <= kPieceSize &&
-         chunk.checksums.size() == (chunk.range.size() + kBlockSize - 1) / kBlockSize;
+/// The least journal that is compacted: small caches must not be full of manifest.
+std::uint64_t min_journal_bytes(std::uint64_t limit_bytes) {
+  return std::clamp<std::uint64_t>(limit_bytes / 128, 64 << 10, 1 << 20);
 }
 
 }  // namespace
@@ -97,11 +64,9 @@ Result<std::unique_ptr<Cache>> Cache::open(CacheOptions options, FindOrigin find
 }
 
 Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
-  Loader loader;
-  LoadReport report;
-  RC_ASSIGN(manifest_, Manifest::open(files, options_.directory, loader, report));
-  if (!report.problem.empty()) log_warning("{}", report.problem);
-
+  manifest_ = std::make_unique<Manifest>(
+      files, store_->directory(),
+      Manifest::Options{.min_journal_bytes = min_journal_bytes(options_.size_bytes)});
   open_chunks_ = std::make_unique<OpenChunks>(*store_, options_.max_open_chunks, metrics_);
   storer_ = std::make_unique<Storer>(
       Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_, metrics_});
@@ -111,106 +76,41 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   context_->changed = [catalog = catalog_.get()](const VersionPtr& version) {
     catalog->changed(version);
   };
+  storer_->find_versions(
+      [catalog = catalog_.get()](const VersionId& id) { return catalog->find_version(id); });
 
   ledger_->charge_existing(kFixedCharge);
-  std::uint64_t chunks = 0;
-  for (auto& [id, loaded] : loader.versions()) {
-    const bool lasting = loaded.record.validator.kind != Validator::Kind::kPrivate;
-    auto origin = find_origin(loaded.record.origin_id);
-    if (!lasting || !origin) {
-      // Nobody can ask for these bytes any more.
-      for (const auto& [begin, chunk] : loaded.chunks) (void)store_->remove_chunk(id, chunk.range);
-      (void)store_->remove_version(id);
-      manifest_->append_version_removed(id);
-      continue;
-    }
-    const VersionRecord record = loaded.record;
-    const VersionPtr version = catalog_->load(*origin, std::move(loaded.record));
-    storer_->adopt_directory(version);
-    for (auto& [begin, chunk] : loaded.chunks) {
-      if (!plausible(chunk, record)) {
-        (void)store_->remove_chunk(id, chunk.range);
-        manifest_->append_chunk_removed(id, chunk.range);
-        continue;
-      }
-      storer_->adopt_loaded(version, std::move(chunk));
-      ++chunks;
-    }
-  }
-  // In another boot, unlinks and renames that came after the clean mark's data may be undone.
-  if (!report.clean_stop || !report.same_boot) adopt_strays(find_origin);
+  Loader loader(*catalog_, *storer_, find_origin);
+  RC_ASSIGN(const LoadReport report, manifest_->open(loader));
+  if (!report.problem.empty()) log_warning("{}", report.problem);
+  if (loader.chunks() > 0)
+    log_info("{}: {} chunks of an earlier run", options_.directory, loader.chunks());
   storer_->shrink_to_limit();
+  const bool walk = (!report.clean_stop || loader.orphaned_bytes() > 0) && store_->has_versions();
+  if (walk) expect_strays(report, loader);
+
   RC_ASSIGN(writer_, make_chunk_writer(*store_, files, options_.writer));
   storer_->start(*writer_, [catalog = catalog_.get()] { return catalog->versions(); });
-  if (chunks > 0) log_info("{}: {} chunks of an earlier run", options_.directory, chunks);
+  if (walk) walk_ = std::make_unique<StrayWalk>(*store_, *storer_, *catalog_, find_origin);
   return {};
 }
 
-/// After a kill, files may stand on disk that the journal does not name: renamed, but not yet
-/// written down. Each is proved by its own checksum and taken in, or removed, before anything
-/// else is written, so that the ledger never misses a byte.
-void Cache::adopt_strays(const FindOrigin& find_origin) {
-  std::map<std::pair<VersionId, std::uint64_t>, std::uint64_t> known;  // to the range's end
+/// How much may stand on the disk that the manifest does not name.
+void Cache::expect_strays(const LoadReport& report, const Loader& loader) {
+  const bool journal_whole =
+      report.same_boot && report.problem.empty() && report.bytes_dropped == 0;
+  if (report.clean_stop || journal_whole) {
+    // What had its name and was not yet written down: its bytes were in memory still.
+    const std::uint64_t under_way = report.clean_stop ? 0 : 2 * options_.memory_bytes;
+    return storer_->expect_strays(loader.orphaned_bytes() + under_way);
+  }
+  storer_->expect_strays(options_.size_bytes);
+  // What was heard last may be lost with the records: ask before the first use.
   for (const VersionPtr& version : catalog_->versions()) {
-    for (const ChunkPtr& chunk : version->chunks())
-      known[{version->id(), chunk->range.begin}] = chunk->range.end;
+    auto heard = version->heard();
+    heard.fresh_until_s = 0;
+    version->set_heard(heard);
   }
-  const auto overlaps_known = [&](const FoundChunk& found) {
-    const auto next = known.lower_bound({found.version, found.range.begin});
-    if (next != known.end() && next->first.first == found.version &&
-        next->first.second < found.range.end) {
-      return true;
-    }
-    if (next == known.begin()) return false;
-    const auto previous = std::prev(next);
-    return previous->first.first == found.version && previous->second > found.range.begin;
-  };
-  std::uint64_t adopted = 0, removed = 0;
-  std::set<VersionId> seen;
-  const auto on_chunk = [&](const FoundChunk& found) {
-    const auto same = known.find({found.version, found.range.begin});
-    if (same != known.end() && same->second == found.range.end) return;
-    if (!overlaps_known(found) && adopt_stray(found, find_origin)) {
-      known[{found.version, found.range.begin}] = found.range.end;
-      ++adopted;
-    } else {
-      (void)store_->remove_chunk(found.version, found.range);
-      ++removed;
-    }
-  };
-  const auto on_version = [&](const VersionId& id) { seen.insert(id); };
-  if (auto scanned = store_->scan(on_chunk, on_version); !scanned)
-    log_warning("{}", scanned.error().message());
-  for (const VersionId& id : seen) {
-    if (!catalog_->find_version(id)) (void)store_->remove_version(id);
-  }
-  if (adopted + removed > 0) {
-    log_info("after an unclean stop: {} chunks adopted, {} removed", adopted, removed);
-  }
-}
-
-bool Cache::adopt_stray(const FoundChunk& found, const FindOrigin& find_origin) {
-  if (!found.identity_matches || found.size != found.range.size() || found.size > kPieceSize)
-    return false;
-  VersionPtr version = catalog_->find_version(found.version);
-  if (!version) {
-    auto meta = store_->read_meta(found.version);
-    if (!meta || meta->validator.kind == Validator::Kind::kPrivate) return false;
-    auto origin = find_origin(meta->origin_id);
-    if (!origin) return false;
-    meta->current = true;
-    meta->fresh_until_s = 0;  // what was heard since is lost: ask before the first use
-    version = catalog_->load(*origin, *std::move(meta));
-    storer_->adopt_directory(version);
-    manifest_->append_version(version->record());
-  }
-  if (found.range.end > version->size()) return false;
-  auto checksums = store_->prove(found);
-  if (!checksums) return false;
-  ChunkRecord record{found.version, found.range, *std::move(checksums)};
-  manifest_->append_chunk(record);
-  storer_->adopt_loaded(version, std::move(record));
-  return true;
 }
 
 void Cache::evict(const std::function<bool(const Version&)>& wanted,
@@ -231,6 +131,7 @@ void Cache::evict(const std::function<bool(const Version&)>& wanted,
 
 void Cache::stop() {
   if (std::exchange(stopped_, true) || !storer_) return;
+  walk_.reset();
   storer_->stop();
 }
 

@@ -17,9 +17,11 @@
 #include "cache/eviction.h"
 #include "cache/freshness_policy.h"
 #include "cache/ledger.h"
+#include "cache/loader.h"
 #include "cache/manifest.h"
 #include "cache/open_chunks.h"
 #include "cache/storer.h"
+#include "cache/stray_walk.h"
 #include "cache/version.h"
 
 namespace rangecache::cache {
@@ -44,8 +46,7 @@ inline constexpr std::uint64_t kMinMemoryBytes = 32 << 20;
 /// and brings back what an earlier run has left there. Thread-safe once open.
 class Cache {
  public:
-  /// Finds the origin that versions of an earlier run came from, by Origin::id().
-  using FindOrigin = std::function<Result<std::shared_ptr<Origin>>(const std::string& origin_id)>;
+  using FindOrigin = cache::FindOrigin;
 
   static Result<std::unique_ptr<Cache>> open(CacheOptions options, FindOrigin find_origin,
                                              FileSystem& files, const Clock& clock,
@@ -71,8 +72,7 @@ class Cache {
  private:
   Cache(CacheOptions options, const Clock& clock, Metrics& metrics);
   Result<void> load(const FindOrigin& find_origin, FileSystem& files);
-  void adopt_strays(const FindOrigin& find_origin);
-  bool adopt_stray(const FoundChunk& found, const FindOrigin& find_origin);
+  void expect_strays(const LoadReport& report, const Loader& loader);
 
   const CacheOptions options_;
   const Clock& clock_;
@@ -87,6 +87,7 @@ class Cache {
   std::unique_ptr<VersionContext> context_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<ChunkWriter> writer_;
+  std::unique_ptr<StrayWalk> walk_;
   bool stopped_ = false;
 };
 

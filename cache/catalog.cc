@@ -402,11 +402,42 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
 // --- the registry -----------------------------------------------------------------------------
 
 VersionPtr Catalog::load(std::shared_ptr<Origin> origin, VersionRecord record) {
-  const bool current = record.current;
+  const Version::Heard heard{record.validated_s, record.fresh_until_s, record.must_revalidate,
+                             record.current};
   std::string key = object_key(*origin, record.key);
   MutexLock lock(mu_);
   VersionPtr version = version_locked(origin, std::move(record), /*no_store=*/false);
-  if (current) objects_[key].snapshot = std::make_shared<Snapshot>(*this, version);
+  version->set_heard(heard);
+  if (heard.current) {
+    objects_[std::move(key)].snapshot = std::make_shared<Snapshot>(*this, version);
+  } else if (const auto object = objects_.find(key);
+             object != objects_.end() && object->second.snapshot &&
+             object->second.snapshot->version() == version) {
+    objects_.erase(object);
+  }
+  return version;
+}
+
+void Catalog::unload(const VersionPtr& version) {
+  MutexLock lock(mu_);
+  const auto object = objects_.find(object_key(*version->origin(), version->key()));
+  if (object != objects_.end() && object->second.snapshot &&
+      object->second.snapshot->version() == version) {
+    objects_.erase(object);
+  }
+  versions_.erase(version->id());
+  version_count_.set(static_cast<std::int64_t>(versions_.size()));
+}
+
+VersionPtr Catalog::found(std::shared_ptr<Origin> origin, VersionRecord record) {
+  record.fresh_until_s = 0;
+  std::string key = object_key(*origin, record.key);
+  MutexLock lock(mu_);
+  Object& object = objects_[std::move(key)];
+  record.current = !object.snapshot && !object.asking;
+  const bool current = record.current;
+  VersionPtr version = version_locked(origin, std::move(record), /*no_store=*/false);
+  if (current) object.snapshot = std::make_shared<Snapshot>(*this, version);
   return version;
 }
 

@@ -57,8 +57,13 @@ class Catalog {
   /// Calls `listener` whenever an object turns out to have changed. Set before the first read.
   void on_changed(std::function<void(const ObjectAddress&)> listener);
 
-  /// Enters a version that an earlier run has left.
+  /// Enters a version that an earlier run has left, or what later records of that run say of it.
   VersionPtr load(std::shared_ptr<Origin> origin, VersionRecord record);
+  /// Undoes load().
+  void unload(const VersionPtr& version);
+  /// Enters a version whose files were found on the disk. It is current only if nothing else is
+  /// known of its object, and is asked for before its first use.
+  VersionPtr found(std::shared_ptr<Origin> origin, VersionRecord record);
   std::vector<VersionPtr> versions() const;
   VersionPtr find_version(const VersionId& id) const;
   /// The current version of an object if one is known; never asks.

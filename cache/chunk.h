@@ -2,13 +2,12 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
-#include <vector>
+#include <utility>
 
 #include "base/ref_ptr.h"
+#include "cache/block_table.h"
 #include "cache/eviction.h"
 #include "cache/interval_tree.h"
-#include "cache/piece.h"
 #include "cache/records.h"
 #include "rangecache/byte_range.h"
 
@@ -21,26 +20,23 @@ class Version;
 /// store thread's, but for its atomic frequency.
 class Chunk : public RefCounted<Chunk>, public EvictionHook {
  public:
-  Chunk(Version* owner, ByteRange chunk_range, std::vector<std::uint32_t> block_checksums)
-      : range(chunk_range), version(owner), checksums(std::move(block_checksums)) {}
+  /// Of a chunk that was found on the disk: its blocks are not known yet.
+  Chunk(Version* owner, ByteRange chunk_range) : range(chunk_range), version(owner) {}
+  Chunk(Version* owner, ByteRange chunk_range, std::span<const std::uint32_t> checksums,
+        bool proved)
+      : range(chunk_range), version(owner), blocks(checksums, proved) {}
 
-  /// The blocks (bits, from the begin) that `part` of the object's bytes touches.
-  std::uint64_t blocks_of(ByteRange part) const {
-    const std::uint64_t first = (part.begin - range.begin) / kBlockSize;
-    const std::uint64_t last = (part.end - 1 - range.begin) / kBlockSize;
-    const std::uint64_t upto =
-        last == 63 ? ~std::uint64_t{0} : (std::uint64_t{1} << (last + 1)) - 1;
-    return upto & ~((std::uint64_t{1} << first) - 1);
+  /// The blocks that `part` of the object's bytes touches.
+  BlockSpan blocks_of(ByteRange part) const {
+    return {(part.begin - range.begin) / kBlockSize, (part.end - 1 - range.begin) / kBlockSize + 1};
   }
 
   ByteRange range;         ///< constant once in the tree
   Version* const version;  ///< outlives its chunks
-  const std::vector<std::uint32_t> checksums;
+  BlockTable blocks;
   IntervalHook interval;     ///< guarded by the version's lock
-  bool indexed = false;      ///< in its version's tree; guarded by its lock
   std::uint64_t charge = 0;  ///< bytes in the ledger; the store thread's
-  /// Blocks whose checksum was proved since the start; bytes written in this run count as proved.
-  std::atomic<std::uint64_t> proved_blocks{0};
+  bool indexed = false;      ///< in its version's tree; guarded by its lock
   /// Set before the file is unlinked, under the OpenChunks shard lock.
   std::atomic<bool> evicted{false};
 };

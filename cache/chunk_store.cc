@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-#include "cache/piece.h"
+#include "cache/verifier.h"
 
 namespace rangecache::cache {
 namespace {
@@ -59,6 +59,15 @@ std::string from_hex(const std::string& hex) {
   for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
     bytes += static_cast<char>(parse_hex(std::string_view(hex).substr(i, 2)).value_or(0));
   return bytes;
+}
+
+/// The checksum that a chunk's attribute holds, if it is this chunk's.
+std::optional<std::uint64_t> checksum_in(std::string_view mark, const VersionId& id,
+                                         ByteRange range) {
+  if (mark.size() < 16) return std::nullopt;
+  const auto whole = parse_hex(mark.substr(mark.size() - 16));
+  if (!whole || mark != ChunkStore::identity(id, range, *whole)) return std::nullopt;
+  return whole;
 }
 
 }  // namespace
@@ -268,8 +277,7 @@ std::string ChunkStore::identity(const VersionId& id, ByteRange range,
   return fmt::format("1 {} {} {} {:016x}", id.hex(), range.begin, range.end, whole_checksum);
 }
 
-Result<void> ChunkStore::scan(const std::function<void(const FoundChunk&)>& on_chunk,
-                              const std::function<void(const VersionId&)>& on_version) const {
+Result<void> ChunkStore::scan(const OnVersion& on_version) const {
   const std::string objects = directory_ + "/objects";
   RC_ASSIGN(const auto prefixes, files_.list(objects));
   Result<void> result;  // one unreadable directory must not hide the others
@@ -286,42 +294,38 @@ Result<void> ChunkStore::scan(const std::function<void(const FoundChunk&)>& on_c
       if (!id || !version.is_directory) continue;
       const std::string path = version_path(*id);
       if (path != objects + "/" + prefix.name + "/" + version.name) continue;
-      on_version(*id);
+      std::vector<ByteRange> chunks;
       for (const FileSystem::Entry& chunk : list(path)) {
         const auto range = parse_range(chunk.name);
         if (!range || chunk.is_directory) continue;
-        if (chunk_path(*id, *range) != path + "/" + chunk.name) continue;
-        on_chunk(look_at(*id, *range));
+        if (chunk_path(*id, *range) == path + "/" + chunk.name) chunks.push_back(*range);
       }
+      if (!on_version(*id, std::move(chunks))) return result;
     }
   }
   return result;
 }
 
-FoundChunk ChunkStore::look_at(const VersionId& id, ByteRange range) const {
-  FoundChunk found{id, range, 0, false, 0};
-  const auto fd = files_.open(chunk_path(id, range), O_RDONLY, 0);
-  if (!fd) return found;
-  if (const auto status = files_.status(fd->get())) found.size = status->size;
-  const auto mark = files_.attribute(fd->get(), kIdentityAttribute);
-  if (!mark || mark->size() < 16) return found;
-  found.whole_checksum = parse_hex(std::string_view(*mark).substr(mark->size() - 16)).value_or(0);
-  found.identity_matches = *mark == identity(id, range, found.whole_checksum);
-  return found;
+bool ChunkStore::has_versions() const {
+  const auto entries = files_.list(directory_ + "/objects");
+  return !entries || !entries->empty();
 }
 
-Result<std::vector<std::uint32_t>> ChunkStore::prove(const FoundChunk& found) const {
-  RC_ASSIGN(const std::string bytes,
-            files_.read_file(chunk_path(found.version, found.range), kPieceSize));
-  if (bytes.size() != found.range.size() ||
-      XXH3_64bits(bytes.data(), bytes.size()) != found.whole_checksum) {
-    return Error(ErrorCode::kCorrupt, chunk_path(found.version, found.range));
-  }
-  std::vector<std::uint32_t> checksums;
-  for (std::size_t at = 0; at < bytes.size(); at += kBlockSize)
-    checksums.push_back(
-        block_checksum(bytes.data() + at, std::min<std::size_t>(kBlockSize, bytes.size() - at)));
-  return checksums;
+bool ChunkStore::is_chunk(const VersionId& id, ByteRange range) const {
+  const auto fd = open_chunk(id, range);
+  if (!fd) return false;
+  const auto mark = files_.attribute(fd->get(), kIdentityAttribute);
+  return mark && checksum_in(*mark, id, range).has_value();
+}
+
+Result<std::vector<std::uint32_t>> ChunkStore::prove(const VersionId& id, ByteRange range,
+                                                     int fd) const {
+  RC_ASSIGN(const std::string mark, files_.attribute(fd, kIdentityAttribute));
+  const auto whole = checksum_in(mark, id, range);
+  RC_ASSIGN(MeasuredChunk measured, measure_chunk(files_, fd, range));
+  if (!whole || measured.whole_checksum != *whole)
+    return Error(ErrorCode::kCorrupt, chunk_path(id, range) + " is not what it was");
+  return std::move(measured.checksums);
 }
 
 }  // namespace rangecache::cache

@@ -16,15 +16,6 @@
 
 namespace rangecache::cache {
 
-/// A chunk file as the walk over the disk finds it.
-struct FoundChunk {
-  VersionId version;
-  ByteRange range;                   ///< as its name says
-  std::uint64_t size = 0;            ///< of the file
-  bool identity_matches = false;     ///< its extended attribute binds it to this name
-  std::uint64_t whole_checksum = 0;  ///< XXH3-64 of its bytes, as the attribute says
-};
-
 /// The cache directory: where things stand, and that it is ours alone. Layout and names are
 /// specified in docs/DISK_FORMAT.md. Thread-safe.
 class ChunkStore {
@@ -55,12 +46,20 @@ class ChunkStore {
   static std::string identity(const VersionId& id, ByteRange range, std::uint64_t whole_checksum);
   static constexpr const char* kIdentityAttribute = "user.rangecache.chunk";
 
-  /// Walks objects/. Names that are not ours are left alone. An error is that of the first
-  /// directory that cannot be read; the others are walked all the same.
-  Result<void> scan(const std::function<void(const FoundChunk&)>& on_chunk,
-                    const std::function<void(const VersionId&)>& on_version) const;
-  /// Reads a found chunk whole; its block checksums if its bytes are what its identity says.
-  Result<std::vector<std::uint32_t>> prove(const FoundChunk& found) const;
+  /// Lists objects/, version by version, until `on_version` says false. Names that are not ours are
+  /// left alone. An error is that of the first directory that cannot be read; the others are
+  /// listed all the same.
+  using OnVersion = std::function<bool(const VersionId&, std::vector<ByteRange> chunks)>;
+  Result<void> scan(const OnVersion& on_version) const;
+  /// False: objects/ is empty, as in a new cache.
+  bool has_versions() const;
+  /// Whether the file has the chunk's size and its attribute binds it to this name: then it is
+  /// worth proving. Reads no content.
+  bool is_chunk(const VersionId& id, ByteRange range) const;
+  /// Reads an open chunk file whole; its block checksums if its bytes are what its attribute says,
+  /// kCorrupt if not.
+  Result<std::vector<std::uint32_t>> prove(const VersionId& id, ByteRange range, int fd) const;
+  FileSystem& files() const { return files_; }
 
  private:
   ChunkStore(FileSystem& files, std::string directory)
@@ -70,7 +69,6 @@ class ChunkStore {
   Result<void> check_format();
   Result<void> sweep_temporary();
   Result<void> write_meta(const VersionRecord& record);
-  FoundChunk look_at(const VersionId& id, ByteRange range) const;
   std::string version_path(const VersionId& id) const;
 
   FileSystem& files_;

@@ -94,6 +94,9 @@ class Coalescer {
   /// The piece could not be stored: its bytes are forgotten (readers that have slices keep them).
   void piece_dropped(const Piece& piece);
 
+  /// Nothing of `range` is on disk, in memory or under way.
+  bool is_gap(ByteRange range) const;
+  /// While readers and flights are there, only into a gap, or in the place of what covered it.
   void insert_chunk(ChunkPtr chunk);
   /// False if it was not in the tree (removed before).
   bool remove_chunk(Chunk& chunk);
@@ -108,7 +111,6 @@ class Coalescer {
   void wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& flight);
   void start_flights(ByteRange gap, Priority priority, Effects& effects);
   ByteRange widen(ByteRange gap, Priority priority) const;
-  bool is_gap(ByteRange range) const;
   FlightPtr add_flight(ByteRange range, Priority priority);
   void become_whole_body(const FlightPtr& flight, Effects& effects);
   bool ensure_piece(Flight& flight, BufferPool& pool);

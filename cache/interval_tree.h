@@ -132,6 +132,20 @@ class IntervalTree {
     return best;
   }
 
+  /// The element that follows `element` in order; nullptr if it is the last. O(log n).
+  T* after(const T& element) const {
+    T* best = nullptr;
+    for (T* node = root_; node;) {
+      if (before(&element, node)) {
+        best = node;
+        node = left(node);
+      } else {
+        node = right(node);
+      }
+    }
+    return best;
+  }
+
   /// Whether order, heights, balance and max_end hold everywhere: O(n), for tests.
   bool is_sound() const {
     std::size_t count = 0;

@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,20 +22,27 @@ struct LoadReport {
   std::uint64_t bytes_dropped = 0;  ///< damaged, or cut off by a crash
   std::string problem;              ///< empty, or what a person should know
   bool clean_stop = false;  ///< closed in order, and nothing dropped: no chunk file is unknown
-  bool same_boot = false;   ///< ... in this boot: what it names was not lost with the power
+  bool same_boot = false;   ///< no power was lost since: what was written is there
 };
 
-class CheckpointSink;
+class CheckpointWriter;
 
 /// The record of what is in the cache: a checkpoint plus a journal, per generation.
 ///
 ///     manifest/checkpoint.7  [header ... all versions and chunks ... end]
-///     manifest/journal.7     [header, what happened since ... (clean stop)]
+///     manifest/journal.7     [header, what happened since checkpoint 7 was begun ... ]
+///     manifest/journal.8     [header, what happened since ... (clean stop)]
 ///
-/// checkpoint() writes generation 8 beside it; generation 7 goes when 8 is complete, and 8 counts
-/// only when it is. The journal is written with one write() a flush and not synced: it survives the
-/// death of the process. After a power cut its tail may be missing or damaged, which the checksums
-/// show; chunks are proved by their own checksums in any case.
+/// A checkpoint is written bit by bit while the journal of its generation takes what happens
+/// meanwhile: begin_checkpoint() begins journal 8, then the dump goes to checkpoint.new, and with
+/// finish_checkpoint() it is checkpoint 8. The dump may hold what the journal repeats or undoes;
+/// replaying the journal over it gives the state all the same. Until then 7 and both journals
+/// count. One generation before the newest is kept, for when the newest proves damaged.
+///
+/// The journal is written with one write() a flush. Unless Options::sync it is not synced: it
+/// survives the death of the process. After a power cut its tail may be missing or damaged, which
+/// the checksums and the next journal's header show; chunks are proved by their own checksums in
+/// any case.
 ///
 /// NOT thread-safe: it belongs to the store thread.
 class Manifest {
@@ -46,73 +54,98 @@ class Manifest {
     virtual void on_version_removed(const VersionId& id) = 0;
     virtual void on_chunk(ChunkRecord&& record) = 0;
     virtual void on_chunk_removed(const VersionId& id, ByteRange range) = 0;
+    /// Forget everything so far: it came from a checkpoint that turned out to be damaged.
+    virtual void on_reset() = 0;
+  };
+  struct Options {
+    std::uint64_t min_journal_bytes = 1 << 20;  ///< smaller journals are not compacted
+    bool sync = false;                          ///< each flush and checkpoint reaches the disk
   };
 
-  /// Reads what is there, front to back, and opens a fresh generation for what is to come. Damage
-  /// is never an error: what is proved is kept, the rest reported. Nor is a disk that takes no
-  /// journal now: see flush().
-  static Result<std::unique_ptr<Manifest>> open(FileSystem& files, std::string cache_directory,
-                                                Visitor& visitor, LoadReport& report);
+  Manifest(FileSystem& files, const std::string& cache_directory, Options options);
+  ~Manifest();
+
+  /// Reads what is there, front to back, and begins a journal for what is to come. Damage is never
+  /// an error: what is proved is kept, the rest reported. Nor is a disk that takes no journal now:
+  /// see recording().
+  Result<LoadReport> open(Visitor& visitor);
 
   /// Buffered until flush().
   void append_version(const VersionRecord& record);
   void append_version_removed(const VersionId& id);
   void append_chunk(const ChunkRecord& record);
   void append_chunk_removed(const VersionId& id, ByteRange range);
-  /// After a failure the journal takes nothing more until the next checkpoint, so that no record
-  /// can follow a torn one.
+  /// After a failure the journal takes nothing more until the next checkpoint is begun, so that no
+  /// record can follow a torn one.
   Result<void> flush();
+  /// What is flushed is kept. When not, nothing may be added to the disk that it would not name.
+  bool recording() const { return journal_ && !broken_; }
 
-  /// The journals have outgrown the checkpoint, or are broken or were found damaged.
+  /// The journals have outgrown the checkpoint, or records are missing from them.
   bool wants_checkpoint() const;
-  /// Writes a new generation with what `dump` gives it.
-  Result<void> checkpoint(const std::function<void(CheckpointSink&)>& dump);
-  /// Flushes and, if `clean`, writes the mark that lets the next start trust that nothing is
-  /// missing.
+  /// Begins a new generation. The writer takes the state as it is now or later, version by version,
+  /// and must be finished or dropped before the next is begun. Dropping it changes nothing.
+  Result<std::unique_ptr<CheckpointWriter>> begin_checkpoint();
+  Result<void> finish_checkpoint(std::unique_ptr<CheckpointWriter> writer);
+
+  /// Flushes. If `clean`, syncs all that the cache has written and writes the mark that lets the
+  /// next start trust that nothing is missing.
   Result<void> close(bool clean);
 
-  /// What its files take on disk.
+  /// What its files take on disk, and what a checkpoint may take besides.
   std::uint64_t disk_bytes() const;
 
  private:
-  friend class CheckpointSink;
-  Manifest(FileSystem& files, std::string directory)
-      : files_(files), directory_(std::move(directory)) {}
+  enum class Kind { kCheckpoint, kJournal };
 
-  std::string path(const char* kind, std::uint64_t generation) const;
-  std::uint64_t load(const std::vector<FileSystem::Entry>& entries, Visitor& visitor,
-                     LoadReport& report);
-  bool load_file(const std::string& path, std::uint64_t generation, Visitor& visitor,
-                 LoadReport& report, bool checkpoint);
-  Result<void> start_journal(std::uint64_t generation);
+  std::string path(Kind kind, std::uint64_t generation) const;
+  void load(const std::vector<FileSystem::Entry>& entries, Visitor& visitor, LoadReport& report);
+  bool replay_checkpoint(std::uint64_t generation, Visitor& visitor, LoadReport& report);
+  Result<void> begin_journal(std::uint64_t generation);
   void remove_generations_before(std::uint64_t generation);
+  std::uint64_t journal_bytes_since_base() const;
 
   FileSystem& files_;
+  const std::string cache_directory_;
   const std::string directory_;
-  std::uint64_t generation_ = 0;
+  const Options options_;
+  std::string boot_id_;
+
+  /// Sizes of the files in the directory, by generation; 0: there is none.
+  struct Files {
+    std::uint64_t checkpoint = 0;
+    std::uint64_t journal = 0;
+  };
+  std::map<std::uint64_t, Files> generations_;
+  std::uint64_t base_ = 0;        ///< of the newest complete checkpoint; 0: none
+  std::uint64_t generation_ = 0;  ///< of the journal
   UniqueFd journal_;
   std::uint64_t journal_size_ = 0;
-  std::uint64_t checkpoint_size_ = 0;
-  std::uint64_t earlier_journals_ = 0;  ///< on disk, since the checkpoint; not the one written
-  bool broken_ = false;
-  bool damaged_ = false;  ///< what was loaded is: a checkpoint has to replace it
+  /// The journal that the next one follows, and how much of it counts.
+  std::uint64_t chain_generation_ = 0;
+  std::uint64_t chain_size_ = 0;
+  bool broken_ = false;  ///< a write to the journal failed
+  bool lost_ = false;    ///< records were lost before this journal: a checkpoint has to mend it
   std::string buffer_;
 };
 
-/// Takes the whole state during Manifest::checkpoint(), in large writes.
-class CheckpointSink {
+/// Takes the state for a checkpoint, in large writes. Belongs to the store thread, as its Manifest.
+class CheckpointWriter {
  public:
+  ~CheckpointWriter();
   void version(const VersionRecord& record);
   void chunk(const ChunkRecord& record);
+  bool failed() const { return !result_; }
 
  private:
   friend class Manifest;
-  CheckpointSink(FileSystem& files, int fd, std::uint64_t generation)
-      : files_(files), fd_(fd), generation_(generation) {}
+  CheckpointWriter(FileSystem& files, std::string temp, UniqueFd fd, std::uint64_t generation)
+      : files_(files), temp_(std::move(temp)), fd_(std::move(fd)), generation_(generation) {}
   void write_out();
 
   FileSystem& files_;
-  const int fd_;
+  std::string temp_;  ///< empty once renamed
+  UniqueFd fd_;
   const std::uint64_t generation_;
   std::string buffer_;
   std::uint64_t written_ = 0;

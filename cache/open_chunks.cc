@@ -15,9 +15,8 @@ OpenChunks::OpenChunks(ChunkStore& store, std::size_t max_open, Metrics& metrics
 
 Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
   RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
-  const std::uint64_t unproved =
-      chunk->blocks_of(part) & ~chunk->proved_blocks.load(std::memory_order_acquire);
-  if (unproved) RC_TRY(prove(*file, *chunk, unproved));
+  const BlockSpan wanted = chunk->blocks_of(part);
+  if (!chunk->blocks.proved(wanted)) RC_TRY(prove(*file, *chunk, wanted));
   chunk->touched();
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
@@ -74,15 +73,25 @@ void OpenChunks::retire(Chunk& chunk, Charge charge) {
   file->zombie = std::move(charge);
 }
 
-Result<void> OpenChunks::prove(const OpenChunk& file, Chunk& chunk, std::uint64_t blocks) {
-  RC_ASSIGN(const bool whole, verify_blocks(file.fd.get(), chunk.range, chunk.checksums, blocks));
-  if (!whole) {
+Result<void> OpenChunks::prove(const OpenChunk& file, Chunk& chunk, BlockSpan span) {
+  const auto corrupt = [&] {
     corrupt_chunks_.add();
     return Error(ErrorCode::kCorrupt,
                  fmt::format("chunk {}-{} of {} does not match its checksum", chunk.range.begin,
                              chunk.range.end, chunk.version->url()));
+  };
+  if (!chunk.blocks.known()) {
+    // Found on the disk: it has to be what its attribute says, as a whole.
+    auto proved = store_.prove(chunk.version->id(), chunk.range, file.fd.get());
+    if (!proved && proved.error().code == ErrorCode::kCorrupt) return corrupt();
+    RC_TRY(proved);
+    chunk.blocks.learn(*proved);
+    return {};
   }
-  chunk.proved_blocks.fetch_or(blocks, std::memory_order_release);
+  RC_ASSIGN(const bool whole,
+            verify_blocks(store_.files(), file.fd.get(), chunk.range, chunk.blocks, span));
+  if (!whole) return corrupt();
+  chunk.blocks.mark_proved(span);
   return {};
 }
 

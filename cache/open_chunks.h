@@ -58,7 +58,7 @@ class OpenChunks {
     return shards_[(reinterpret_cast<std::uintptr_t>(chunk) >> 7) % kShards];
   }
   Result<std::shared_ptr<OpenChunk>> open(const ChunkPtr& chunk);
-  Result<void> prove(const OpenChunk& file, Chunk& chunk, std::uint64_t blocks);
+  Result<void> prove(const OpenChunk& file, Chunk& chunk, BlockSpan span);
 
   ChunkStore& store_;
   const std::size_t max_open_per_shard_;

@@ -60,20 +60,27 @@ std::optional<Frame> take_frame(std::string_view& data, std::uint64_t generation
   return Frame{type, payload};
 }
 
-std::string encode_header(std::uint64_t generation) {
+std::string encode(const Header& header) {
   wire::Writer out;
   out.bytes(kMagic);
   out.u32(kFormatVersion);
-  out.u64(generation);
+  out.u64(header.generation);
+  out.u64(header.previous_generation);
+  out.u64(header.previous_size);
+  out.string(header.boot_id);
   return out.take();
 }
 
-std::optional<std::uint64_t> decode_header(std::string_view payload) {
+std::optional<Header> decode_header(std::string_view payload) {
   wire::Reader in(payload);
-  const bool ours = in.bytes(kMagic.size()) == kMagic && in.u32() == kFormatVersion;
-  const std::uint64_t generation = in.u64();
-  if (!ours || !in.complete()) return std::nullopt;
-  return generation;
+  if (in.bytes(kMagic.size()) != kMagic || in.u32() != kFormatVersion) return std::nullopt;
+  Header header;
+  header.generation = in.u64();
+  header.previous_generation = in.u64();
+  header.previous_size = in.u64();
+  header.boot_id = in.string();
+  if (!in.complete()) return std::nullopt;
+  return header;
 }
 
 std::string encode(const VersionRecord& record) {
@@ -127,11 +134,10 @@ std::optional<ChunkRecord> decode_chunk(std::string_view payload) {
   ChunkRecord record;
   record.version = get_version_id(in);
   record.range = get_range(in);
-  if (!in.ok() || in.rest().size() % 4 != 0 ||
-      in.rest().size() / 4 != (record.range.size() + kBlockSize - 1) / kBlockSize) {
-    return std::nullopt;
-  }
-  record.checksums.reserve(in.rest().size() / 4);
+  const std::size_t sums = in.rest().size() / 4;
+  const bool all = sums == (record.range.size() + kBlockSize - 1) / kBlockSize;
+  if (!in.ok() || in.rest().size() % 4 != 0 || !(all || sums == 0)) return std::nullopt;
+  record.checksums.reserve(sums);
   while (!in.rest().empty()) record.checksums.push_back(in.u32());
   return record;
 }

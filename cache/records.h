@@ -31,7 +31,9 @@ struct VersionRecord {
 struct ChunkRecord {
   VersionId version;
   ByteRange range;
-  std::vector<std::uint32_t> checksums;  ///< block_checksum() of each block, in order
+  /// block_checksum() of each block, in order. Empty: not known, the file was found on the disk
+  /// and is to be proved by its attribute before its first use.
+  std::vector<std::uint32_t> checksums;
 };
 
 /// The low 32 bits of XXH3-64 of one block.

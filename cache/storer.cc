@@ -15,6 +15,7 @@ constexpr std::int64_t kFaultLogInterval_ns = 5'000'000'000;  // a full disk mus
 constexpr std::uint64_t kEvictOnNoSpace = 16 * kPieceSize;
 constexpr std::uint64_t kMaxUndeleted = 4;
 constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
+constexpr std::size_t kDumpSlice = 8192;              // records: a few milliseconds
 
 Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
 
@@ -29,6 +30,8 @@ Storer::Storer(Parts parts)
       faults_(parts.metrics.counter("rangecache_cache_faults_total",
                                     "Failures of the cache disk that readers did not see")),
       chunks_(parts.metrics.gauge("rangecache_chunks", "Chunks on disk")),
+      walk_gauge_(parts.metrics.gauge("rangecache_walking",
+                                      "1 while files of an unclean stop are looked for")),
       loop_("rc-store") {}
 
 Storer::~Storer() { stop(); }
@@ -37,11 +40,7 @@ void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()>
   writer_ = &writer;
   all_versions_ = std::move(all_versions);
   started_ = true;
-  // Begins each run with one compact file; what earlier runs have left goes.
-  loop_.post([this] {
-    checkpoint();
-    flush();  // what the checkpoint holds already is not written again
-  });
+  loop_.post([this] { flush(); });
 }
 
 // --- storing ----------------------------------------------------------------------------------
@@ -55,6 +54,8 @@ void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
 void Storer::begin(Job job) {
   const ByteRange range = job.piece->filled();
   if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
+  if (!parts_.manifest.recording())
+    return drop(job, Error(ErrorCode::kIo, "the manifest cannot be written"));
   job.charge = Ledger::chunk_charge(range.size());
   if (!reserve(job.charge)) {
     return drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
@@ -91,15 +92,14 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
     drop(job, disk_bytes.error());
     return forget_if_empty(job.version);
   }
-  ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums()));
+  ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums(), /*proved=*/true));
   chunk->charge = job.charge;
-  chunk->proved_blocks = ~std::uint64_t{0};
   chunk->bytes = job.charge;
   chunk->ghost_key = chunk->version->id().low ^ (range.begin * 0x9e3779b97f4a7c15ULL);
   job.version->piece_stored(*job.piece, chunk);
   parts_.policy.insert(*chunk);
   chunks_.add(1);
-  parts_.manifest.append_chunk({job.version->id(), range, chunk->checksums});
+  parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
   flush_soon();
 }
 
@@ -131,6 +131,10 @@ Result<void> Storer::ensure_directory(Version& version) {
 bool Storer::reserve(std::uint64_t bytes) {
   // Where files cannot be deleted, forgetting more of them makes no room.
   const std::uint64_t enough = undeleted_ + kMaxUndeleted;
+  if (strays_ > 0 && (strays_ > parts_.ledger.limit() ||
+                      parts_.ledger.used() + bytes > parts_.ledger.limit() - strays_)) {
+    return false;  // files that nobody has counted yet may stand there
+  }
   while (!parts_.ledger.try_reserve(bytes)) {
     if (undeleted_ >= enough || !evict_one()) return false;
   }
@@ -225,21 +229,97 @@ void Storer::adopt_directory(const VersionPtr& version) {
   parts_.ledger.charge_existing(kDirectoryCharge);
 }
 
-void Storer::adopt_loaded(const VersionPtr& version, ChunkRecord record) {
-  ChunkPtr chunk(new Chunk(version.get(), record.range, std::move(record.checksums)));
-  chunk->charge = Ledger::chunk_charge(record.range.size());
-  chunk->bytes = chunk->charge;
-  chunk->ghost_key = version->id().low ^ (record.range.begin * 0x9e3779b97f4a7c15ULL);
-  parts_.ledger.charge_existing(chunk->charge);
-  ++version->on_disk.files;
+void Storer::adopt_chunk(const VersionPtr& version, const ChunkRecord& record) {
+  ChunkPtr chunk(record.checksums.empty()
+                     ? new Chunk(version.get(), record.range)
+                     : new Chunk(version.get(), record.range, record.checksums, false));
   version->insert_chunk(chunk);
+  enter(chunk);
+}
+
+/// What is on the disk and in the tree already: counts it, and lets it be evicted.
+void Storer::enter(const ChunkPtr& chunk) {
+  chunk->charge = Ledger::chunk_charge(chunk->range.size());
+  chunk->bytes = chunk->charge;
+  chunk->ghost_key = chunk->version->id().low ^ (chunk->range.begin * 0x9e3779b97f4a7c15ULL);
+  parts_.ledger.charge_existing(chunk->charge);
+  ++chunk->version->on_disk.files;
   parts_.policy.insert(*chunk);
   chunks_.add(1);
+}
+
+void Storer::unload_chunk(Chunk& chunk) {
+  parts_.policy.remove(chunk);
+  parts_.ledger.release(std::exchange(chunk.charge, 0));
+  chunks_.add(-1);
+  --chunk.version->on_disk.files;
+  chunk.version->remove_chunk(chunk);  // may be its last reference
+}
+
+void Storer::unload_version(const VersionPtr& version) {
+  for (const ChunkPtr& chunk : version->chunks()) unload_chunk(*chunk);
+  if (std::exchange(version->on_disk.directory, false)) parts_.ledger.release(kDirectoryCharge);
 }
 
 void Storer::shrink_to_limit() {
   while (parts_.ledger.used() > parts_.ledger.limit() && evict_one()) {
   }
+}
+
+// --- strays -----------------------------------------------------------------------------------
+
+void Storer::expect_strays(std::uint64_t bytes) {
+  strays_ = bytes;
+  walking_ = true;
+  walk_gauge_.set(1);
+}
+
+bool Storer::reconcile(Strays strays) {
+  std::promise<bool> settled;
+  loop_.post([&] {
+    if (!stopping_) settle(strays);
+    settled.set_value(!stopping_);
+  });
+  return settled.get_future().get();
+}
+
+void Storer::settle(const Strays& strays) {
+  VersionPtr version = find_(strays.id);
+  const auto unknown = [&](ByteRange range) {
+    return !writing_.contains({strays.id, range.begin}) && !(version && version->has_chunk(range));
+  };
+  for (const ByteRange range : strays.chunks) {
+    if (!unknown(range)) continue;
+    if (!version && strays.make_version) {
+      version = strays.make_version();
+    }
+    ChunkPtr chunk(new Chunk(version.get(), range));
+    if (!version || range.end > version->size() || !version->insert_in_gap(chunk)) {
+      removed_ += static_cast<bool>(parts_.store.remove_chunk(strays.id, range));
+      continue;
+    }
+    if (!version->on_disk.directory) parts_.manifest.append_version(version->record());
+    adopt_directory(version);
+    parts_.manifest.append_chunk({strays.id, range, {}});
+    enter(chunk);
+    ++adopted_;
+  }
+  for (const ByteRange range : strays.worthless) {
+    if (unknown(range)) removed_ += static_cast<bool>(parts_.store.remove_chunk(strays.id, range));
+  }
+  if (!version || !version->on_disk.directory) (void)parts_.store.remove_version(strays.id);
+  shrink_to_limit();
+  flush_soon();
+}
+
+void Storer::walk_done(bool complete) {
+  loop_.post([this, complete] {
+    strays_ = 0;
+    walking_ = !complete;
+    walk_gauge_.set(0);
+    if (adopted_ + removed_ > 0)
+      log_info("after an unclean stop: {} chunks adopted, {} removed", adopted_, removed_);
+  });
 }
 
 // --- manifest ---------------------------------------------------------------------------------
@@ -261,12 +341,11 @@ void Storer::flush() {
     log_warning("the manifest cannot be written: {}", flushed.error().message());
   }
   account_manifest();
-  if (parts_.manifest.wants_checkpoint()) checkpoint();
+  if (parts_.manifest.wants_checkpoint()) begin_checkpoint();
 }
 
 void Storer::account_manifest() {
-  // While a checkpoint is made its file stands beside the old one: room for twice is kept.
-  const std::uint64_t wanted = 2 * parts_.manifest.disk_bytes() + 16 * 4096;
+  const std::uint64_t wanted = parts_.manifest.disk_bytes() + 16 * 4096;
   if (wanted > manifest_charge_) {
     const std::uint64_t more = wanted - manifest_charge_;
     if (!reserve(more)) parts_.ledger.charge_existing(more);
@@ -276,19 +355,54 @@ void Storer::account_manifest() {
   manifest_charge_ = wanted;
 }
 
-void Storer::checkpoint() {
-  const auto versions = all_versions_();
-  auto written = parts_.manifest.checkpoint([&](CheckpointSink& sink) {
-    for (const VersionPtr& version : versions) {
-      if (!version->on_disk.directory) continue;
-      sink.version(version->record());
-      for (const ChunkPtr& chunk : version->chunks())
-        sink.chunk({version->id(), chunk->range, chunk->checksums});
-    }
-  });
-  if (!written) {
+void Storer::begin_checkpoint() {
+  if (dump_ || stopping_ || !started_) return;
+  auto writer = parts_.manifest.begin_checkpoint();
+  if (!writer) {
     faults_.add();
-    log_warning("the manifest cannot be compacted: {}", written.error().message());
+    log_warning("the manifest cannot be compacted: {}", writer.error().message());
+    return;
+  }
+  dump_ = Dump{*std::move(writer), all_versions_(), 0, 0};
+  loop_.post([this] { continue_checkpoint(); });
+}
+
+/// One slice, so that what else waits for this thread gets its turn. Versions and chunks that come
+/// or go meanwhile stand in the journal.
+void Storer::continue_checkpoint() {
+  if (!dump_) return;
+  std::size_t records = 0;
+  while (dump_->next < dump_->versions.size() && records < kDumpSlice) {
+    const VersionPtr& version = dump_->versions[dump_->next];
+    if (!version->on_disk.directory) {
+      ++dump_->next;
+      continue;
+    }
+    if (dump_->offset == 0) dump_->writer->version(version->record());
+    ++records;
+    const auto chunks = version->chunks_from(dump_->offset, kDumpSlice);
+    for (const ChunkPtr& chunk : chunks) {
+      ChunkRecord record{version->id(), chunk->range, {}};
+      if (chunk->blocks.known()) record.checksums = chunk->blocks.checksums();
+      dump_->writer->chunk(record);
+    }
+    records += chunks.size();
+    if (chunks.size() < kDumpSlice) {
+      ++dump_->next;
+      dump_->offset = 0;
+    } else {
+      dump_->offset = chunks.back()->range.begin + 1;
+    }
+  }
+  if (dump_->next < dump_->versions.size() && !dump_->writer->failed()) {
+    loop_.post([this] { continue_checkpoint(); });
+    return;
+  }
+  auto finished = parts_.manifest.finish_checkpoint(std::move(dump_->writer));
+  dump_.reset();
+  if (!finished) {
+    faults_.add();
+    log_warning("the manifest cannot be compacted: {}", finished.error().message());
   }
   account_manifest();
 }
@@ -302,8 +416,9 @@ void Storer::stop() {
     writer_ = nullptr;
     loop_.post([this] {
       stopping_ = true;
+      dump_.reset();  // the journals have it all
       flush();
-      if (auto closed = parts_.manifest.close(undeleted_ == 0); !closed) {
+      if (auto closed = parts_.manifest.close(undeleted_ == 0 && !walking_); !closed) {
         log_warning("the manifest cannot be closed: {}", closed.error().message());
       }
     });

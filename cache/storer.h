@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -43,6 +44,9 @@ class Storer {
   /// The writer is made after the storer because it needs its own threads; call before store().
   void start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()> all_versions);
 
+  /// How the version of an id is found; thread-safe. Set before start().
+  void find_versions(std::function<VersionPtr(const VersionId&)> find) { find_ = std::move(find); }
+
   /// Takes a sealed piece to the disk, or drops it. Any thread.
   void store(VersionPtr version, std::shared_ptr<Piece> piece);
   /// The chunk's file is missing or bad: forget it, delete what is there. Any thread.
@@ -52,11 +56,31 @@ class Storer {
              UniqueFunction<void(std::uint64_t chunks, std::uint64_t bytes)> done);
   /// Writes down what is known of a version (freshness, current or not) if it is on disk.
   void note(VersionPtr version);
-  /// Enters what the manifest had. Before start() only.
-  void adopt_loaded(const VersionPtr& version, ChunkRecord record);
+  // For the thread that loads, before start().
   void adopt_directory(const VersionPtr& version);
-  /// Evicts until the ledger's limit holds (the limit may have been lowered). Before start().
+  void adopt_chunk(const VersionPtr& version, const ChunkRecord& record);
+  /// Undo that: later records of the manifest say that it is gone.
+  void unload_chunk(Chunk& chunk);
+  void unload_version(const VersionPtr& version);
+  /// Evicts until the ledger's limit holds (it may have been lowered).
   void shrink_to_limit();
+  /// Files of `bytes` at most may stand on the disk that the index does not know. Until
+  /// walk_done() new chunks are kept only if there is room for those, too (promise 7).
+  void expect_strays(std::uint64_t bytes);
+
+  /// What the walk over the disk found of one version.
+  struct Strays {
+    VersionId id;
+    std::vector<ByteRange> chunks;             ///< that looked unknown, and worth adopting
+    std::vector<ByteRange> worthless;          ///< that looked unknown: to be removed
+    std::function<VersionPtr()> make_version;  ///< from its `meta`; null if nobody can ask for it
+  };
+  /// Adopts or removes, whatever is true at this moment. Any thread; waits until it is done.
+  /// False: the storer stops.
+  bool reconcile(Strays strays);
+  /// `complete`: every directory was read.
+  void walk_done(bool complete);
+
   /// Waits for writes under way, writes the manifest's clean mark, ends the thread. Pieces that
   /// come later are dropped. After all origins are stopped.
   void stop();
@@ -79,18 +103,35 @@ class Storer {
   void flush_soon();
   void flush();
   void account_manifest();
-  void checkpoint();
+  void begin_checkpoint();
+  void continue_checkpoint();
+  void settle(const Strays& strays);
+  void enter(const ChunkPtr& chunk);
 
   Parts parts_;
   ChunkWriter* writer_ = nullptr;
   std::function<std::vector<VersionPtr>()> all_versions_;
+  std::function<VersionPtr(const VersionId&)> find_;
   Counter& evicted_chunks_;
   Counter& evicted_bytes_;
   Counter& faults_;
   Gauge& chunks_;
+  Gauge& walk_gauge_;
   std::set<std::pair<VersionId, std::uint64_t>> writing_;
   std::uint64_t manifest_charge_ = 0;
-  std::uint64_t undeleted_ = 0;  ///< files that eviction could not delete
+  std::uint64_t undeleted_ = 0;              ///< files that eviction could not delete
+  std::uint64_t strays_ = 0;                 ///< bytes that may stand on the disk uncounted
+  bool walking_ = false;                     ///< ... and a clean mark would be wrong
+  std::uint64_t adopted_ = 0, removed_ = 0;  ///< by the walk
+
+  /// A checkpoint in the making: a slice of it in each round of the loop.
+  struct Dump {
+    std::unique_ptr<CheckpointWriter> writer;
+    std::vector<VersionPtr> versions;
+    std::size_t next = 0;      ///< of `versions`
+    std::uint64_t offset = 0;  ///< within that one
+  };
+  std::optional<Dump> dump_;
   bool started_ = false;
   bool flush_posted_ = false;
   bool stopping_ = false;

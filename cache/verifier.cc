@@ -1,31 +1,36 @@
 #include "cache/verifier.h"
 
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 namespace rangecache::cache {
 namespace {
 
-constexpr std::uint64_t kMaskBits = 64;
+constexpr std::size_t kReadBlocks = 16;  // 1 MiB a read: fewer, larger requests to the disk
 
-/// How many of the `size` bytes at `offset` there are: fewer only at the file's end.
-Result<std::size_t> read_full(int fd, std::byte* to, std::size_t size, std::uint64_t offset) {
-  std::size_t have = 0;
-  while (have < size) {
-    const ssize_t n = ::pread(fd, to + have, size - have, static_cast<off_t>(offset + have));
-    if (n == 0) break;
-    if (n > 0) {
-      have += static_cast<std::size_t>(n);
-    } else if (errno != EINTR) {
-      return Error(ErrorCode::kIo, "cannot read a chunk file to verify it", errno);
+/// Calls `visit(block, bytes)` for each block of the span until it says false; false then, and
+/// when the file ends too early.
+Result<bool> for_each_block(FileSystem& files, int fd, ByteRange chunk, BlockSpan span,
+                            const std::function<bool(std::size_t, std::span<std::byte>)>& visit) {
+  const std::size_t most = std::min(kReadBlocks, span.end - span.begin) * kBlockSize;
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(most);
+  for (std::size_t block = span.begin; block < span.end;) {
+    const std::uint64_t offset = block * kBlockSize;
+    const std::uint64_t until = std::min<std::uint64_t>(chunk.size(), span.end * kBlockSize);
+    std::span<std::byte> part(buffer.get(), std::min<std::uint64_t>(most, until - offset));
+    RC_ASSIGN(const std::size_t have, files.read_at(fd, part, offset));
+    if (have < part.size()) return false;
+    while (!part.empty()) {
+      const std::size_t size = std::min<std::size_t>(kBlockSize, part.size());
+      if (!visit(block++, part.first(size))) return false;
+      part = part.subspan(size);
     }
   }
-  return have;
+  return true;
 }
 
 }  // namespace
@@ -34,19 +39,29 @@ std::uint32_t block_checksum(const void* data, std::size_t size) {
   return static_cast<std::uint32_t>(XXH3_64bits(data, size));
 }
 
-Result<bool> verify_blocks(int fd, ByteRange chunk, const std::vector<std::uint32_t>& checksums,
-                           std::uint64_t blocks) {
-  const std::uint64_t count = (chunk.size() + kBlockSize - 1) / kBlockSize;
-  if (checksums.size() != count) return false;
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(kBlockSize);
-  for (std::uint64_t i = 0; i < std::min(count, kMaskBits); ++i) {
-    if (!(blocks >> i & 1)) continue;
-    const std::uint64_t offset = i * kBlockSize;
-    const std::uint64_t size = std::min(kBlockSize, chunk.size() - offset);
-    RC_ASSIGN(const std::size_t have, read_full(fd, buffer.get(), size, offset));
-    if (have < size || block_checksum(buffer.get(), size) != checksums[i]) return false;
-  }
-  return true;
+Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const BlockTable& blocks,
+                           BlockSpan span) {
+  return for_each_block(files, fd, chunk, span, [&](std::size_t block, std::span<std::byte> bytes) {
+    return block_checksum(bytes.data(), bytes.size()) == blocks.checksum(block);
+  });
+}
+
+Result<MeasuredChunk> measure_chunk(FileSystem& files, int fd, ByteRange chunk) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> whole(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  XXH3_64bits_reset(whole.get());
+  MeasuredChunk measured;
+  RC_ASSIGN(
+      const bool complete,
+      for_each_block(files, fd, chunk, {0, block_count(chunk)},
+                     [&](std::size_t, std::span<std::byte> bytes) {
+                       XXH3_64bits_update(whole.get(), bytes.data(), bytes.size());
+                       measured.checksums.push_back(block_checksum(bytes.data(), bytes.size()));
+                       return true;
+                     }));
+  if (!complete) return Error(ErrorCode::kCorrupt, "a chunk file ends too early");
+  measured.whole_checksum = XXH3_64bits_digest(whole.get());
+  return measured;
 }
 
 }  // namespace rangecache::cache

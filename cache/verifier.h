@@ -3,20 +3,33 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/file_system.h"
+#include "cache/block_table.h"
 #include "cache/records.h"
 #include "rangecache/byte_range.h"
 #include "rangecache/result.h"
 
 namespace rangecache::cache {
 
-/// Reads blocks of a chunk file (bit i: block i, kBlockSize bytes from i * kBlockSize, the last
-/// one shorter) and compares them with their checksums. True: all match. False: some do not, the
-/// file is too short, or the checksums are not as many as the chunk has blocks; then nothing of
-/// what was asked for counts as proved. kIo: the disk failed, which says nothing about the bytes.
+/// How many blocks a chunk has; the last one may be shorter than kBlockSize.
+constexpr std::size_t block_count(ByteRange chunk) {
+  return static_cast<std::size_t>((chunk.size() + kBlockSize - 1) / kBlockSize);
+}
+
+/// Reads the blocks `span` of a chunk file and compares them with their checksums. True: all
+/// match. False: some do not, or the file is too short. An error: the disk failed, which says
+/// nothing about the bytes.
 ///
-/// Does not move the file's offset; bits past the chunk's last block are ignored. Blocks the
-/// calling thread for the reads.
-Result<bool> verify_blocks(int fd, ByteRange chunk, const std::vector<std::uint32_t>& checksums,
-                           std::uint64_t blocks);
+/// Does not move the file's offset. Blocks the calling thread for the reads.
+Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const BlockTable& blocks,
+                           BlockSpan span);
+
+/// What a chunk file's bytes are, whatever they should be.
+struct MeasuredChunk {
+  std::vector<std::uint32_t> checksums;  ///< block_checksum() of each block
+  std::uint64_t whole_checksum = 0;      ///< XXH3-64 of all bytes
+};
+/// Reads the whole file. kCorrupt: it is shorter than the chunk.
+Result<MeasuredChunk> measure_chunk(FileSystem& files, int fd, ByteRange chunk);
 
 }  // namespace rangecache::cache

@@ -265,6 +265,14 @@ void Version::insert_chunk(ChunkPtr chunk) {
   coalescer_.insert_chunk(std::move(chunk));
 }
 
+bool Version::insert_in_gap(ChunkPtr chunk) {
+  MutexLock lock(mu_);
+  if (!coalescer_.is_gap(chunk->range)) return false;
+  cached_bytes_ += chunk->range.size();
+  coalescer_.insert_chunk(std::move(chunk));
+  return true;
+}
+
 bool Version::remove_chunk(Chunk& chunk) {
   MutexLock lock(mu_);
   const std::uint64_t size = chunk.range.size();  // the chunk may die with its last reference
@@ -279,6 +287,26 @@ std::vector<ChunkPtr> Version::chunks() const {
   coalescer_.chunks().for_each_overlap({0, identity_.size},
                                        [&](Chunk& chunk) { chunks.emplace_back(&chunk); });
   return chunks;
+}
+
+std::vector<ChunkPtr> Version::chunks_from(std::uint64_t offset, std::size_t limit) const {
+  MutexLock lock(mu_);
+  std::vector<ChunkPtr> chunks;
+  for (Chunk* chunk = coalescer_.chunks().first_from(offset); chunk && chunks.size() < limit;
+       chunk = coalescer_.chunks().after(*chunk)) {
+    chunks.emplace_back(chunk);
+  }
+  return chunks;
+}
+
+ChunkPtr Version::chunk_of(ByteRange range) const {
+  MutexLock lock(mu_);
+  for (Chunk* chunk = coalescer_.chunks().first_overlap(range); chunk;
+       chunk = coalescer_.chunks().after(*chunk)) {
+    if (chunk->range == range) return ChunkPtr(chunk);
+    if (chunk->range.begin > range.begin) break;
+  }
+  return {};
 }
 
 std::vector<ByteRange> Version::flight_ranges() const {

@@ -90,9 +90,15 @@ class Version : public std::enable_shared_from_this<Version> {
   void piece_stored(const Piece& piece, ChunkPtr chunk) EXCLUDES(mu_);
   void piece_dropped(const Piece& piece) EXCLUDES(mu_);
   void insert_chunk(ChunkPtr chunk) EXCLUDES(mu_);
+  /// Only if nothing of its range is on disk, in memory or under way; false otherwise.
+  bool insert_in_gap(ChunkPtr chunk) EXCLUDES(mu_);
   bool remove_chunk(Chunk& chunk) EXCLUDES(mu_);
 
   std::vector<ChunkPtr> chunks() const EXCLUDES(mu_);  ///< in order of begin
+  /// At most `limit` of them, from the first that begins at `offset` or later.
+  std::vector<ChunkPtr> chunks_from(std::uint64_t offset, std::size_t limit) const EXCLUDES(mu_);
+  ChunkPtr chunk_of(ByteRange range) const EXCLUDES(mu_);  ///< exactly this one; or null
+  bool has_chunk(ByteRange range) const { return static_cast<bool>(chunk_of(range)); }
   std::vector<ByteRange> flight_ranges() const EXCLUDES(mu_);
   std::uint64_t cached_bytes() const { return cached_bytes_.load(std::memory_order_relaxed); }
 

@@ -86,6 +86,7 @@ class CacheCrashTest : public TempDirectoryTest {
     const auto opened = cache.open(objects);
     ASSERT_TRUE(opened) << opened.error().message();
     EXPECT_EQ(cache.temporary_files(), 0u);
+    cache.finish_walk();
     cache.settle();
     EXPECT_EQ(bytes_of_chunks(cache), complete) << "a renamed chunk is complete and is kept";
     EXPECT_TRUE(cache.disk_within(UINT64_MAX));
@@ -221,6 +222,7 @@ TEST_P(RandomDeath, NoKillAtAnyTimeMakesAByteWrong) {
     CacheHarness cache(options(kLimit, GetParam()));
     const auto opened = cache.open([this](FakeOrigin& origin) { fill(origin); });
     ASSERT_TRUE(opened) << opened.error().message();
+    cache.finish_walk();
     cache.settle();
     ASSERT_EQ(cache.temporary_files(), 0u);
     ASSERT_TRUE(cache.disk_within(UINT64_MAX));

@@ -203,8 +203,8 @@ class World {
     const auto piece = to_store_.front();
     to_store_.pop_front();
     if (pick(5) == 0) return coalescer_.piece_dropped(*piece);
-    ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums()));
-    EXPECT_EQ(chunk->checksums.size(), (chunk->range.size() + kBlockSize - 1) / kBlockSize);
+    ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
+    EXPECT_EQ(chunk->blocks.count(), (chunk->range.size() + kBlockSize - 1) / kBlockSize);
     coalescer_.piece_stored(*piece, chunk);
     chunks_.push_back(chunk);
   }

@@ -253,8 +253,10 @@ TEST_F(CacheFaultsTest, WithoutItsManifestTheCacheIsRebuiltFromProvedChunks) {
   std::fstream(spoilt, std::ios::in | std::ios::out | std::ios::binary) << text;
   fs::remove_all(directory_ / "manifest");
   ASSERT_TRUE(cache.open(objects));
-  EXPECT_FALSE(fs::exists(spoilt));
+  cache.finish_walk();
   EXPECT_EQ(cache.read_all("a", 1), "");
+  EXPECT_GE(cache.metric("rangecache_corrupt_chunks_total"), 1)
+      << "it is proved before its first use";
   EXPECT_LT(cache.origin().bytes_sent(), kSize);
   EXPECT_EQ(cache.origin().stats(), 1) << "freshness was lost: it must ask";
 }
@@ -272,6 +274,7 @@ TEST_F(CacheFaultsTest, AChunkBesideAnotherOfTheSameBeginIsNotLostToTheLedger) {
   for (const auto& entry : fs::directory_iterator(directory_ / "manifest"))
     std::ofstream(entry.path(), std::ios::app) << "torn";
   ASSERT_TRUE(cache.open(objects));
+  cache.finish_walk();
   EXPECT_TRUE(cache.disk_within(UINT64_MAX));
   EXPECT_FALSE(fs::exists(known.parent_path() / name));
   EXPECT_EQ(cache.read_all("a", 1), "");
@@ -285,6 +288,7 @@ TEST_F(CacheFaultsTest, VersionsOfWhichNothingIsLeftGoFromTheDisk) {
   for (const auto& path : cache.chunk_files()) fs::resize_file(path, fs::file_size(path) - 1);
   fs::remove_all(directory_ / "manifest");
   ASSERT_TRUE(cache.open(objects));
+  cache.finish_walk();
   EXPECT_EQ(cache.chunk_files().size(), 0u);
   for (const auto& entry : fs::recursive_directory_iterator(directory_ / "objects"))
     EXPECT_EQ(entry.path().filename().string().size(), 2u) << entry.path();

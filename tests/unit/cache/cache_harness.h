@@ -40,6 +40,10 @@ class CacheHarness {
                           files_, clock_, *metrics_));
     return {};
   }
+  /// Waits until the walk over files of an unclean stop is through.
+  void finish_walk() {
+    while (metric("rangecache_walking") != 0) std::this_thread::yield();
+  }
   void close() {
     if (cache_) {
       origin_->stop();

@@ -26,6 +26,10 @@ struct State final : Manifest::Visitor {
   void on_chunk_removed(const VersionId& id, ByteRange range) override {
     chunks.erase({id.low, range.begin});
   }
+  void on_reset() override {
+    versions.clear();
+    chunks.clear();
+  }
   std::map<std::uint64_t, std::string> versions;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> chunks;
 };
@@ -52,9 +56,18 @@ class ManifestTest : public TempDirectoryTest {
   std::unique_ptr<Manifest> open() {
     state_ = {};
     report_ = {};
-    auto opened = Manifest::open(files_, directory_.string(), state_, report_);
+    auto manifest = std::make_unique<Manifest>(files_, directory_.string(), Manifest::Options{});
+    auto opened = manifest->open(state_);
     EXPECT_TRUE(opened) << opened.error().message();
-    return opened ? std::move(*opened) : nullptr;
+    if (!opened) return nullptr;
+    report_ = *opened;
+    return manifest;
+  }
+  template <typename Dump>
+  static Result<void> checkpoint(Manifest& manifest, Dump dump) {
+    RC_ASSIGN(auto writer, manifest.begin_checkpoint());
+    dump(*writer);
+    return manifest.finish_checkpoint(std::move(writer));
   }
   void write(const char* name, const std::string& bytes) {
     std::ofstream(file(name), std::ios::binary | std::ios::trunc) << bytes;
@@ -122,17 +135,79 @@ TEST_F(ManifestTest, CloseWithoutTheMarkIsUnclean) {
   EXPECT_EQ(state_.versions.size(), 1U);
 }
 
+TEST_F(ManifestTest, OneGenerationBeforeTheNewestCheckpointIsKept) {
+  write("checkpoint.new", "left by a crash");
+  auto manifest = open();
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    manifest->append_version(version(i));
+    ASSERT_TRUE(checkpoint(*manifest, [i](CheckpointWriter& sink) {
+      for (std::uint64_t id = 1; id <= i; ++id) sink.version(version(id));
+    }));
+  }
+  ASSERT_TRUE(manifest->close(true));
+  for (const char* gone : {"journal.1", "journal.2", "checkpoint.2", "checkpoint.new"})
+    EXPECT_FALSE(fs::exists(file(gone))) << gone;
+  for (const char* kept : {"checkpoint.3", "journal.3", "checkpoint.4", "journal.4"})
+    EXPECT_TRUE(fs::exists(file(kept))) << kept;
+  for (const char* damaged : {"checkpoint.4", ""}) {
+    if (*damaged) write(damaged, "garbage");
+    open();
+    EXPECT_EQ(state_.versions.size(), 3U) << "the generation before and its journal have it all";
+  }
+}
+
+TEST_F(ManifestTest, WhatHappensWhileACheckpointIsWrittenIsNotLost) {
+  auto manifest = open();
+  manifest->append_version(version(1));
+  manifest->append_chunk(chunk(1, 0));
+  auto writer = manifest->begin_checkpoint();
+  ASSERT_TRUE(writer);
+  manifest->append_chunk(chunk(1, 100));  // comes before its place in the dump is reached
+  (*writer)->version(version(1));
+  (*writer)->chunk(chunk(1, 0));
+  (*writer)->chunk(chunk(1, 100));
+  manifest->append_chunk_removed({0, 1}, {0, 100});  // goes after it was dumped
+  ASSERT_TRUE(manifest->flush());
+  for (const bool finished : {false, true}) {
+    if (finished) {
+      ASSERT_TRUE(manifest->finish_checkpoint(*std::move(writer)));
+    }
+    State state;
+    Manifest reader(posix_file_system(), directory_.string(), {});
+    ASSERT_TRUE(reader.open(state));
+    fs::remove(file("journal.3"));  // the reader's own
+    EXPECT_EQ(state.chunks.size(), 1U) << finished;
+    EXPECT_TRUE(state.chunks.contains({1, 100})) << finished;
+  }
+}
+
+TEST_F(ManifestTest, ALostTailBetweenTwoJournalsIsSeen) {
+  fill(3);
+  { open()->append_chunk(chunk(1, 900)); }
+  auto manifest = open();
+  manifest->append_chunk(chunk(1, 700));
+  ASSERT_TRUE(manifest->close(true));
+  manifest.reset();
+  // A power cut may take whole records off a journal: what is left of it looks whole.
+  const std::string whole = read_text(file("journal.1"));
+  const std::size_t last = 9 + 16 + 16 + 4;
+  write("journal.1", whole.substr(0, whole.size() - 9 - last));  // and the clean mark
+  open();
+  EXPECT_FALSE(report_.clean_stop);
+  EXPECT_FALSE(report_.problem.empty());
+  EXPECT_EQ(state_.chunks.size(), 2U);
+}
+
 TEST_F(ManifestTest, CheckpointReplacesOlderGenerationsAndALeftoverTemporary) {
   write("checkpoint.new", "left by a crash");
   auto manifest = open();
   manifest->append_version(version(9));
-  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) {
+  ASSERT_TRUE(checkpoint(*manifest, [](CheckpointWriter& sink) {
     sink.version(version(1));
     sink.chunk(chunk(1, 0));
   }));
   manifest->append_chunk(chunk(1, 100));
   ASSERT_TRUE(manifest->close(true));
-  EXPECT_FALSE(fs::exists(file("journal.1")));
   EXPECT_FALSE(fs::exists(file("checkpoint.new")));
   open();
   EXPECT_EQ(state_.versions.size(), 1U);
@@ -174,7 +249,7 @@ TEST_F(ManifestTest, AnyFlippedBitIsNeverAWrongRecordNorACleanStop) {
 
 TEST_F(ManifestTest, DamagedCheckpointIsNotUsedInPart) {
   auto manifest = open();
-  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) {
+  ASSERT_TRUE(checkpoint(*manifest, [](CheckpointWriter& sink) {
     sink.version(version(1));
     sink.chunk(chunk(1, 0));
   }));
@@ -214,7 +289,7 @@ TEST_F(ManifestTest, AfterATornTailACheckpointMakesLaterRecordsCountAgain) {
   write("journal.1", good.substr(0, good.size() - 1));
   auto manifest = open();
   ASSERT_TRUE(manifest->wants_checkpoint());
-  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) {
+  ASSERT_TRUE(checkpoint(*manifest, [](CheckpointWriter& sink) {
     sink.version(version(1));
     sink.chunk(chunk(1, 0));
   }));
@@ -245,7 +320,7 @@ TEST_F(ManifestTest, FailedWriteTakesNothingMoreUntilACheckpoint) {
   manifest->append_chunk(chunk(1, 100));
   EXPECT_FALSE(manifest->flush());
   EXPECT_TRUE(manifest->wants_checkpoint());
-  ASSERT_TRUE(manifest->checkpoint([](CheckpointSink& sink) { sink.version(version(1)); }));
+  ASSERT_TRUE(checkpoint(*manifest, [](CheckpointWriter& sink) { sink.version(version(1)); }));
   manifest->append_chunk(chunk(1, 200));
   ASSERT_TRUE(manifest->close(true));
   open();
@@ -258,7 +333,7 @@ TEST_F(ManifestTest, FailedCheckpointLeavesTheOldGenerationInUse) {
   manifest->append_version(version(1));
   ASSERT_TRUE(manifest->flush());
   files_.fail(Call::kRename, EIO);
-  EXPECT_FALSE(manifest->checkpoint([](CheckpointSink& sink) { sink.version(version(2)); }));
+  EXPECT_FALSE(checkpoint(*manifest, [](CheckpointWriter& sink) { sink.version(version(2)); }));
   manifest->append_chunk(chunk(1, 0));
   ASSERT_TRUE(manifest->close(true));
   open();
@@ -270,7 +345,8 @@ TEST_F(ManifestTest, DirectoryThatCannotBeListedIsNotOverwritten) {
   fill(1);
   const std::string before = read_text(file("journal.1"));
   files_.fail(Call::kList, EIO);
-  EXPECT_FALSE(Manifest::open(files_, directory_.string(), state_, report_));
+  Manifest manifest(files_, directory_.string(), {});
+  EXPECT_FALSE(manifest.open(state_));
   EXPECT_EQ(read_text(file("journal.1")), before);
 }
 

@@ -58,8 +58,10 @@ TEST(RecordFormat, EveryShorterOrLongerPayloadIsRefused) {
   const std::string version = encode(small_version()), chunk = encode(small_chunk());
   for (std::size_t n = 0; n < version.size(); ++n)
     EXPECT_FALSE(decode_version(version.substr(0, n))) << n;
+  // Without any checksum it is the record of a chunk that was found on the disk.
+  const std::size_t found = chunk.size() - 4;
   for (std::size_t n = 0; n < chunk.size(); ++n)
-    EXPECT_FALSE(decode_chunk(chunk.substr(0, n))) << n;
+    EXPECT_EQ(decode_chunk(chunk.substr(0, n)).has_value(), n == found) << n;
   EXPECT_FALSE(decode_version(version + "x"));
   EXPECT_FALSE(decode_chunk(chunk + "x"));
   EXPECT_FALSE(decode_chunk(chunk + "four"));
@@ -99,14 +101,15 @@ TEST(RecordFormat, FrameOfAnotherGenerationIsRefused) {
   EXPECT_TRUE(take_frame(view, 3));
 }
 
-TEST(RecordFormat, BytesOnDiskAreThoseOfFormatVersionOne) {
-  ASSERT_EQ(kFormatVersion, 1U);
+TEST(RecordFormat, BytesOnDiskAreThoseOfFormatVersionTwo) {
+  ASSERT_EQ(kFormatVersion, 2U);
   std::string file;
-  append_frame(file, 1, Type::kHeader, encode_header(1));
-  append_frame(file, 1, Type::kChunk, encode(small_chunk()));
+  append_frame(file, 3, Type::kHeader, encode(Header{3, 2, 300, "boot"}));
+  append_frame(file, 3, Type::kChunk, encode(small_chunk()));
   EXPECT_EQ(hex(file),
-            "14000000eebb98300152434d414e49460a01000000010000000000000024000000af5738b504efcdab8967"
-            "4523011032547698badcfe00000100000000000000020000000000efbeadde")
+            "2c000000a3bd3eda0152434d414e49460a02000000030000000000000002000000000000002c010000"
+            "0000000004000000626f6f742400000053121aa304efcdab89674523011032547698badcfe00000100"
+            "000000000000020000000000efbeadde")
       << "bump the format version and update docs/DISK_FORMAT.md";
 }
 

@@ -31,8 +31,9 @@ class Verifier : public testing::Test {
           block_checksum(data_.data() + at, std::min<std::size_t>(kBlockSize, data_.size() - at)));
     }
   }
-  bool verify(std::uint64_t blocks) {
-    auto result = verify_blocks(fd_.get(), kChunk, checksums_, blocks);
+  bool verify(std::size_t begin, std::size_t end) {
+    const BlockTable blocks(checksums_, /*proved=*/false);
+    auto result = verify_blocks(posix_file_system(), fd_.get(), kChunk, blocks, {begin, end});
     EXPECT_TRUE(result) << result.error().message();
     return result && *result;
   }
@@ -52,60 +53,70 @@ TEST(BlockChecksum, IsTheLowHalfOfXxh3) {
 }
 
 TEST_F(Verifier, TrueBytesAreProved) {
-  EXPECT_TRUE(verify(0b1111));
-  EXPECT_TRUE(verify(~std::uint64_t{0}));
-  EXPECT_TRUE(verify(0));
+  EXPECT_TRUE(verify(0, 4));
+  EXPECT_TRUE(verify(0, 4));
+  EXPECT_TRUE(verify(3, 4));
 }
 
 TEST_F(Verifier, OneFlippedBitIsFoundInItsBlockAndNoOther) {
   flip_byte(2 * kBlockSize + 5);
-  EXPECT_TRUE(verify(0b1011));
-  EXPECT_FALSE(verify(0b0100));
-  EXPECT_FALSE(verify(0b1111));
+  EXPECT_TRUE(verify(0, 2));
+  EXPECT_FALSE(verify(2, 3));
+  EXPECT_FALSE(verify(0, 4));
 }
 
 TEST_F(Verifier, TheLastByteOfTheShortLastBlockCounts) {
   flip_byte(kChunk.size() - 1);
-  EXPECT_TRUE(verify(0b0111));
-  EXPECT_FALSE(verify(0b1000));
+  EXPECT_TRUE(verify(0, 3));
+  EXPECT_FALSE(verify(3, 4));
 }
 
 TEST_F(Verifier, AShortFileIsNotProved) {
   ASSERT_EQ(::ftruncate(fd_.get(), static_cast<off_t>(kChunk.size() - 1)), 0);
-  EXPECT_FALSE(verify(0b1000));
-  EXPECT_TRUE(verify(0b0111));
+  EXPECT_FALSE(verify(3, 4));
+  EXPECT_TRUE(verify(0, 3));
   ASSERT_EQ(::ftruncate(fd_.get(), 0), 0);
-  EXPECT_FALSE(verify(0b0001));
+  EXPECT_FALSE(verify(0, 1));
 }
 
 TEST_F(Verifier, AHoleIsNotProved) {
   ASSERT_EQ(::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kBlockSize, 4096),
             0);
-  EXPECT_FALSE(verify(0b0010));
+  EXPECT_FALSE(verify(1, 2));
 }
 
-TEST_F(Verifier, ChecksumsThatDoNotFitTheChunkProveNothing) {
-  checksums_.pop_back();
-  EXPECT_FALSE(verify(0b0001));
-  checksums_.clear();
-  EXPECT_FALSE(verify(0));
-}
-
-TEST_F(Verifier, AllSixtyFourBlocksCanBeProved) {
-  data_.resize(64 * kBlockSize, 'x');
+TEST_F(Verifier, MoreBlocksThanOneReadTakesAreAllLookedAt) {
+  data_.resize(100 * kBlockSize + 3, 'x');
   ASSERT_EQ(::pwrite(fd_.get(), data_.data(), data_.size(), 0), static_cast<ssize_t>(data_.size()));
-  checksums_.clear();
-  for (int i = 0; i < 64; ++i)
-    checksums_.push_back(block_checksum(data_.data() + i * kBlockSize, kBlockSize));
   const ByteRange chunk = ByteRange::at(0, data_.size());
-  EXPECT_TRUE(verify_blocks(fd_.get(), chunk, checksums_, ~std::uint64_t{0}).value());
-  flip_byte(64 * kBlockSize - 1);
-  EXPECT_FALSE(verify_blocks(fd_.get(), chunk, checksums_, std::uint64_t{1} << 63).value());
+  const auto measured = measure_chunk(posix_file_system(), fd_.get(), chunk);
+  ASSERT_TRUE(measured);
+  EXPECT_EQ(measured->whole_checksum, XXH3_64bits(data_.data(), data_.size()));
+  ASSERT_EQ(measured->checksums.size(), 101u);
+  const BlockTable blocks(measured->checksums, false);
+  const auto verify_all = [&] {
+    return verify_blocks(posix_file_system(), fd_.get(), chunk, blocks, {0, 101}).value();
+  };
+  EXPECT_TRUE(verify_all());
+  for (const std::size_t block : {0, 15, 16, 63, 64, 99, 100}) {
+    const std::uint64_t at = block * kBlockSize + 2;
+    flip_byte(at);
+    EXPECT_FALSE(verify_all()) << block;
+    ASSERT_EQ(::pwrite(fd_.get(), &data_[at], 1, static_cast<off_t>(at)), 1);
+  }
+}
+
+TEST_F(Verifier, AFileThatIsTooShortCannotBeMeasured) {
+  ASSERT_EQ(::ftruncate(fd_.get(), 10), 0);
+  const auto measured = measure_chunk(posix_file_system(), fd_.get(), kChunk);
+  ASSERT_FALSE(measured);
+  EXPECT_EQ(measured.error().code, ErrorCode::kCorrupt);
 }
 
 TEST_F(Verifier, ADiskThatFailsIsAnErrorAndNotAVerdict) {
   const UniqueFd write_only(::open("/dev/null", O_WRONLY | O_CLOEXEC));
-  const auto result = verify_blocks(write_only.get(), kChunk, checksums_, 1);
+  const auto result = verify_blocks(posix_file_system(), write_only.get(), kChunk,
+                                    BlockTable(checksums_, false), {0, 1});
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kIo);
   EXPECT_EQ(result.error().sys_errno, EBADF);

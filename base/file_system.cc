@@ -82,7 +82,7 @@ class PosixFileSystem final : public FileSystem {
     return {};
   }
   Result<void> sync(int fd) override {
-    if (::fdatasync(fd) != 0) return failed("sync", "a file of the cache");
+    if (::fsync(fd) != 0) return failed("sync", "a file of the cache");
     return {};
   }
   Result<void> sync_all(int fd) override {

@@ -44,7 +44,8 @@ class FileSystem {
   /// Copies `range` of `from` to `offset` of `to`, sharing blocks where the file system can
   /// (copy_file_range(2) reflinks on XFS and Btrfs). kCorrupt: `from` ends before.
   virtual Result<void> copy(int from, ByteRange range, int to, std::uint64_t offset) = 0;
-  /// fdatasync(2): the file's bytes and size survive a power cut. Its name may not.
+  /// fsync(2): the file's bytes, size and attributes survive a power cut; of a directory, the names
+  /// in it.
   virtual Result<void> sync(int fd) = 0;
   /// syncfs(2): all of the file system that `fd` is on, names included.
   virtual Result<void> sync_all(int fd) = 0;

@@ -58,7 +58,8 @@ Result<std::unique_ptr<Cache>> Cache::open(CacheOptions options, FindOrigin find
                                            FileSystem& files, const Clock& clock,
                                            Metrics& metrics) {
   std::unique_ptr<Cache> cache(new Cache(std::move(options), clock, metrics));
-  RC_ASSIGN(cache->store_, ChunkStore::open(files, cache->options_.directory));
+  RC_ASSIGN(cache->store_,
+            ChunkStore::open(files, cache->options_.directory, cache->options_.durability));
   RC_TRY(cache->load(find_origin, files));
   return cache;
 }
@@ -66,10 +67,13 @@ Result<std::unique_ptr<Cache>> Cache::open(CacheOptions options, FindOrigin find
 Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   manifest_ = std::make_unique<Manifest>(
       files, store_->directory(),
-      Manifest::Options{.min_journal_bytes = min_journal_bytes(options_.size_bytes)});
+      Manifest::Options{.min_journal_bytes = min_journal_bytes(options_.size_bytes),
+                        .sync = options_.durability == Durability::kStrict});
+  if (options_.durability == Durability::kBatch)
+    sync_ = std::make_unique<BackgroundSync>(files, store_->directory(), metrics_);
   open_chunks_ = std::make_unique<OpenChunks>(*store_, options_.max_open_chunks, metrics_);
   storer_ = std::make_unique<Storer>(
-      Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_, metrics_});
+      Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_, metrics_, sync_.get()});
   context_ = std::make_unique<VersionContext>(
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);

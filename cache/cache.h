@@ -10,6 +10,7 @@
 #include "base/file_system.h"
 #include "base/metrics.h"
 #include "base/origin.h"
+#include "cache/background_sync.h"
 #include "cache/buffer_pool.h"
 #include "cache/catalog.h"
 #include "cache/chunk_store.h"
@@ -36,6 +37,7 @@ struct CacheOptions {
   FreshnessPolicy freshness;
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
+  Durability durability = Durability::kNone;
 };
 
 /// The smallest limits that let the cache do its work.
@@ -82,6 +84,7 @@ class Cache {
   std::unique_ptr<EvictionPolicy> policy_;
   std::unique_ptr<ChunkStore> store_;
   std::unique_ptr<Manifest> manifest_;
+  std::unique_ptr<BackgroundSync> sync_;
   std::unique_ptr<OpenChunks> open_chunks_;
   std::unique_ptr<Storer> storer_;
   std::unique_ptr<VersionContext> context_;

@@ -72,9 +72,10 @@ std::optional<std::uint64_t> checksum_in(std::string_view mark, const VersionId&
 
 }  // namespace
 
-Result<std::unique_ptr<ChunkStore>> ChunkStore::open(FileSystem& files, std::string directory) {
+Result<std::unique_ptr<ChunkStore>> ChunkStore::open(FileSystem& files, std::string directory,
+                                                     Durability durability) {
   while (directory.size() > 1 && directory.back() == '/') directory.pop_back();
-  std::unique_ptr<ChunkStore> store(new ChunkStore(files, std::move(directory)));
+  std::unique_ptr<ChunkStore> store(new ChunkStore(files, std::move(directory), durability));
   RC_TRY(store->check_directory());
   RC_TRY(store->take_lock());
   RC_TRY(store->check_format());
@@ -192,6 +193,12 @@ Result<void> ChunkStore::restore_directory(const VersionId& id) {
 Result<void> ChunkStore::create_version(const VersionRecord& record) {
   RC_TRY(restore_directory(record.id));
   auto written = write_meta(record);
+  if (written && durability_ == Durability::kStrict) {
+    const std::string path = version_path(record.id);
+    for (const std::size_t length : {path.size(), path.rfind('/'), path.rfind('/') - 3}) {
+      if (written) written = sync_directory(path.substr(0, length));
+    }
+  }
   if (!written) (void)files_.remove_directory(version_path(record.id));  // fails if it is in use
   return written;
 }
@@ -208,7 +215,9 @@ Result<void> ChunkStore::write_meta(const VersionRecord& record) {
   const std::string temp = temp_path();
   {
     RC_ASSIGN(const UniqueFd fd, files_.open(temp, O_WRONLY | O_CREAT | O_EXCL, kFileMode));
-    if (auto written = files_.write_all(fd.get(), std::as_bytes(std::span(text)), 0); !written) {
+    auto written = files_.write_all(fd.get(), std::as_bytes(std::span(text)), 0);
+    if (written && durability_ == Durability::kStrict) written = files_.sync(fd.get());
+    if (!written) {
       (void)files_.unlink(temp);
       return written;
     }
@@ -216,6 +225,16 @@ Result<void> ChunkStore::write_meta(const VersionRecord& record) {
   auto renamed = files_.rename(temp, version_path(record.id) + "/meta");
   if (!renamed) (void)files_.unlink(temp);
   return renamed;
+}
+
+Result<void> ChunkStore::sync_directory(const std::string& path) {
+  RC_ASSIGN(const UniqueFd fd, files_.open(path, O_RDONLY | O_DIRECTORY, 0));
+  return files_.sync(fd.get());
+}
+
+Result<void> ChunkStore::sync_names(const VersionId& id) {
+  if (durability_ != Durability::kStrict) return {};
+  return sync_directory(version_path(id));
 }
 
 Result<VersionRecord> ChunkStore::read_meta(const VersionId& id) const {

@@ -16,6 +16,14 @@
 
 namespace rangecache::cache {
 
+/// What a power cut may cost. Never a wrong byte: every block is proved before its first use after
+/// a start, whatever the setting.
+enum class Durability {
+  kNone,    ///< what the kernel had not written yet; a clean stop syncs
+  kBatch,   ///< what was stored in the last seconds
+  kStrict,  ///< nothing: a chunk is synced, then renamed, then written down, synced too
+};
+
 /// The cache directory: where things stand, and that it is ours alone. Layout and names are
 /// specified in docs/DISK_FORMAT.md. Thread-safe.
 class ChunkStore {
@@ -23,7 +31,8 @@ class ChunkStore {
   /// Makes the directory if need be, refuses one that is not safe to use (another owner, a
   /// symbolic link, writable by others, another format), locks it (kBusy: another daemon) and
   /// sweeps temporary files of an earlier run.
-  static Result<std::unique_ptr<ChunkStore>> open(FileSystem& files, std::string directory);
+  static Result<std::unique_ptr<ChunkStore>> open(FileSystem& files, std::string directory,
+                                                  Durability durability = Durability::kNone);
 
   const std::string& directory() const { return directory_; }
   std::string chunk_path(const VersionId& id, ByteRange range) const;
@@ -37,6 +46,10 @@ class ChunkStore {
   /// Removes an empty version. What is missing already is fine.
   Result<void> remove_version(const VersionId& id);
   Result<VersionRecord> read_meta(const VersionId& id) const;
+
+  Durability durability() const { return durability_; }
+  /// With kStrict: brings the names in the version's directory to the disk.
+  Result<void> sync_names(const VersionId& id);
 
   /// Read-only. kCorrupt if the file has not the range's size.
   Result<UniqueFd> open_chunk(const VersionId& id, ByteRange range) const;
@@ -62,17 +75,19 @@ class ChunkStore {
   FileSystem& files() const { return files_; }
 
  private:
-  ChunkStore(FileSystem& files, std::string directory)
-      : files_(files), directory_(std::move(directory)) {}
+  ChunkStore(FileSystem& files, std::string directory, Durability durability)
+      : files_(files), directory_(std::move(directory)), durability_(durability) {}
   Result<void> check_directory();
   Result<void> take_lock();
   Result<void> check_format();
   Result<void> sweep_temporary();
   Result<void> write_meta(const VersionRecord& record);
+  Result<void> sync_directory(const std::string& path);
   std::string version_path(const VersionId& id) const;
 
   FileSystem& files_;
   const std::string directory_;
+  const Durability durability_;
   UniqueFd lock_;
   std::atomic<std::uint64_t> next_temp_{1};
 };

@@ -25,7 +25,8 @@ struct ChunkWrite {
 };
 
 /// Puts chunks on the disk: temp file, bytes, identity, rename. Nothing of a chunk is visible
-/// under its name before all of it is there; a failure leaves nothing behind. Thread-safe.
+/// under its name before all of it is there; a failure leaves nothing behind. With
+/// Durability::kStrict it is on the disk, name and all, before `done`. Thread-safe.
 /// `done` is called once, on the writer's own thread.
 class ChunkWriter {
  public:

@@ -20,7 +20,7 @@ constexpr std::size_t kMaxInFlight = 8;  // chunks; bounds temp files and dirty 
 }  // namespace
 
 struct IoUringWriter::Job {
-  enum class Step { kOpening, kWriting, kRenaming };
+  enum class Step { kOpening, kWriting, kSyncing, kRenaming };
   ChunkWrite write;
   std::string temp;
   std::string path;
@@ -153,6 +153,13 @@ void IoUringWriter::submit_write(Job* job) {
   io_uring_sqe_set_data(sqe, job);
 }
 
+void IoUringWriter::submit_sync(Job* job) {
+  job->step = Job::Step::kSyncing;
+  io_uring_sqe* sqe = next_sqe();
+  io_uring_prep_fsync(sqe, job->fd.get(), 0);
+  io_uring_sqe_set_data(sqe, job);
+}
+
 void IoUringWriter::submit_rename(Job* job) {
   job->step = Job::Step::kRenaming;
   io_uring_sqe* sqe = next_sqe();
@@ -178,9 +185,15 @@ void IoUringWriter::advance(Job* job, int result) {
       if (!marked && marked.error().code != ErrorCode::kUnsupported)
         return fail(job, marked.error().sys_errno, "cannot mark a chunk");
       if (const auto status = files_.status(job->fd.get())) job->disk_bytes = status->disk_bytes;
+      if (store_.durability() == Durability::kStrict) return submit_sync(job);
       job->fd.reset();
       return submit_rename(job);
     }
+
+    case Job::Step::kSyncing:
+      if (result < 0) return fail(job, -result, "cannot sync a chunk");
+      job->fd.reset();
+      return submit_rename(job);
 
     case Job::Step::kRenaming:
       if (result == -ENOENT && !job->directory_restored) {
@@ -189,6 +202,10 @@ void IoUringWriter::advance(Job* job, int result) {
         if (store_.restore_directory(job->write.version)) return submit_rename(job);
       }
       if (result < 0) return fail(job, -result, "cannot rename a chunk");
+      if (auto synced = store_.sync_names(job->write.version); !synced) {
+        (void)files_.unlink(job->path);
+        return finish(job, synced.error());
+      }
       return finish(job, job->disk_bytes);
   }
 }

@@ -15,8 +15,9 @@ namespace rangecache::cache {
 
 /// Writes chunks through one io_uring on its own thread ("rc-write"), several at a time.
 ///
-///     queued ─► opening ─► writing ─► (marked, measured) ─► renaming ─► done
-///                   └───────────┴───────────┴──► failed: temp file unlinked ─► done
+///     queued ─► opening ─► writing ─► (marked, measured) ─► syncing, if strict ─► renaming ─► done
+///                   └───────────┴─────────────────────────────┴───────────┴──► failed: temp file
+///                   unlinked ─► done
 class IoUringWriter final : public ChunkWriter {
  public:
   /// kUnsupported where the kernel (or a seccomp filter) refuses io_uring.
@@ -37,6 +38,7 @@ class IoUringWriter final : public ChunkWriter {
   void advance(Job* job, int result);
   void submit_open(Job* job);
   void submit_write(Job* job);
+  void submit_sync(Job* job);
   void submit_rename(Job* job);
   void finish(Job* job, Result<std::uint64_t> result);
   void fail(Job* job, int error_number, const char* what);

@@ -100,6 +100,7 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   parts_.policy.insert(*chunk);
   chunks_.add(1);
   parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
+  if (parts_.sync) parts_.sync->wrote(range.size());
   flush_soon();
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/event_loop.h"
 #include "base/metrics.h"
+#include "cache/background_sync.h"
 #include "cache/chunk.h"
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
@@ -37,6 +38,7 @@ class Storer {
     EvictionPolicy& policy;
     OpenChunks& open_chunks;
     Metrics& metrics;
+    BackgroundSync* sync;  ///< may be null
   };
   explicit Storer(Parts parts);
   ~Storer();

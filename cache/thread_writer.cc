@@ -72,6 +72,7 @@ Result<std::uint64_t> ThreadWriter::write_now(const ChunkWrite& write) {
         fd.get(), ChunkStore::kIdentityAttribute,
         ChunkStore::identity(write.version, write.range, write.whole_checksum));
     if (!marked && marked.error().code != ErrorCode::kUnsupported) return marked.error();
+    if (store_.durability() == Durability::kStrict) RC_TRY(files_.sync(fd.get()));
     RC_ASSIGN(const FileSystem::Status status, files_.status(fd.get()));
     return status.disk_bytes;
   };
@@ -84,7 +85,11 @@ Result<std::uint64_t> ThreadWriter::write_now(const ChunkWrite& write) {
       renamed = store_.restore_directory(write.version);
       if (renamed) renamed = files_.rename(temp, path);
     }
-    if (renamed) return filled;
+    if (renamed) {
+      renamed = store_.sync_names(write.version);
+      if (renamed) return filled;
+      (void)files_.unlink(path);
+    }
     filled = renamed.error();
   }
   (void)files_.unlink(temp);

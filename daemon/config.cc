@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 #include <pwd.h>
 #include <sys/statvfs.h>
+#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <toml++/toml.h>
 
 #include "base/paths.h"
 #include "rangecache/version.h"
@@ -21,7 +21,7 @@ namespace {
 struct Raw {
   std::string config_file, cache_dir, cache_size,
       memory_limit = "256MiB", socket, log_level = "info", log_file, freshness = "http",
-      stale_if_error = "0s", eviction = "s3fifo", writer = "auto", urls;
+      stale_if_error = "0s", eviction = "s3fifo", durability = "none", writer = "auto", urls;
   std::vector<std::string> mount;
   bool daemonize = false;
   bool allow_other = false;
@@ -60,6 +60,11 @@ void declare(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_option("--eviction", raw.eviction, "What is evicted first: s3fifo or lru")
       ->type_name("POLICY")
+      ->capture_default_str();
+  app.add_option("--durability", raw.durability,
+                 "What a power cut may cost: none (unsynced chunks), batch (the last seconds') or "
+                 "strict (no chunk)")
+      ->type_name("LEVEL")
       ->capture_default_str();
   app.add_option("--writer", raw.writer, "How chunks are written: auto, io_uring or threads")
       ->type_name("KIND")
@@ -190,6 +195,12 @@ Result<Config> to_config(const Raw& raw) {
     config.cache.eviction = cache::EvictionKind::kLru;
   else if (raw.eviction != "s3fifo")
     return usage("--eviction " + raw.eviction + ": use s3fifo or lru");
+  if (raw.durability == "batch")
+    config.cache.durability = cache::Durability::kBatch;
+  else if (raw.durability == "strict")
+    config.cache.durability = cache::Durability::kStrict;
+  else if (raw.durability != "none")
+    return usage("--durability " + raw.durability + ": use none, batch or strict");
   if (raw.writer == "threads")
     config.cache.writer = cache::WriterKind::kThreads;
   else if (raw.writer == "io_uring")

@@ -94,6 +94,14 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   if (walk) expect_strays(report, loader);
 
   RC_ASSIGN(writer_, make_chunk_writer(*store_, files, options_.writer));
+  if (options_.merge_bytes_per_second > 0) {
+    Merger::Options merging{.bytes_per_second = options_.merge_bytes_per_second};
+    // One chunk must not be most of the cache: it comes and goes as one.
+    merging.limits.whole_size = std::min(merging.limits.whole_size, options_.size_bytes / 8);
+    merger_ = std::make_unique<Merger>(*store_, *storer_, metrics_, merging);
+    storer_->on_stored([merger = merger_.get(), settle = options_.merge_settle_time](
+                           const VersionPtr& version) { merger->merge_soon(version, settle); });
+  }
   storer_->start(*writer_, [catalog = catalog_.get()] { return catalog->versions(); });
   if (walk) walk_ = std::make_unique<StrayWalk>(*store_, *storer_, *catalog_, find_origin);
   return {};
@@ -133,9 +141,14 @@ void Cache::evict(const std::function<bool(const Version&)>& wanted,
   });
 }
 
+void Cache::merge_now(const VersionPtr& version) {
+  if (merger_) merger_->merge_soon(version, std::chrono::milliseconds(0));
+}
+
 void Cache::stop() {
   if (std::exchange(stopped_, true) || !storer_) return;
   walk_.reset();
+  if (merger_) merger_->stop();
   storer_->stop();
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "cache/ledger.h"
 #include "cache/loader.h"
 #include "cache/manifest.h"
+#include "cache/merger.h"
 #include "cache/open_chunks.h"
 #include "cache/storer.h"
 #include "cache/stray_walk.h"
@@ -38,6 +40,8 @@ struct CacheOptions {
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
   Durability durability = Durability::kNone;
+  std::uint64_t merge_bytes_per_second = 64 << 20;  ///< 0: chunks are not merged
+  std::chrono::milliseconds merge_settle_time{1000};
 };
 
 /// The smallest limits that let the cache do its work.
@@ -67,6 +71,9 @@ class Cache {
   /// Evicts all chunks of the versions that `wanted` picks; calls back on the store thread.
   void evict(const std::function<bool(const Version&)>& wanted, UniqueFunction<void(Evicted)> done);
 
+  /// Looks at a version's chunks now, whether or not one was just added.
+  void merge_now(const VersionPtr& version);
+
   /// Saves and closes. No read may be under way, and the origins must be stopped: their last
   /// callbacks come before. Idempotent.
   void stop();
@@ -91,6 +98,7 @@ class Cache {
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<ChunkWriter> writer_;
   std::unique_ptr<StrayWalk> walk_;
+  std::unique_ptr<Merger> merger_;
   bool stopped_ = false;
 };
 

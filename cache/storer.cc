@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <future>
 #include <utility>
 
@@ -66,7 +67,7 @@ void Storer::begin(Job job) {
     return drop(job, made.error());
   }
   ++job.version->on_disk.files;
-  writing_.insert({job.version->id(), range.begin});
+  writing_.insert({job.version->id(), range.begin, range.end});
 
   ChunkWrite write;
   write.version = job.version->id();
@@ -84,7 +85,7 @@ void Storer::begin(Job job) {
 
 void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   const ByteRange range = job.piece->filled();
-  writing_.erase({job.version->id(), range.begin});
+  writing_.erase(writing_.find({job.version->id(), range.begin, range.end}));
   if (!disk_bytes) {
     --job.version->on_disk.files;
     parts_.ledger.release(job.charge);
@@ -99,6 +100,7 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   job.version->piece_stored(*job.piece, chunk);
   parts_.policy.insert(*chunk);
   chunks_.add(1);
+  if (on_stored_) on_stored_(job.version);
   parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
   if (parts_.sync) parts_.sync->wrote(range.size());
   flush_soon();
@@ -162,14 +164,23 @@ bool Storer::evict_one() {
 void Storer::remove(Chunk& chunk, const char* why) {
   const ChunkPtr keep(&chunk);
   const VersionPtr version = chunk.version->shared_from_this();
+  version->remove_chunk(chunk);
+  parts_.manifest.append_chunk_removed(version->id(), chunk.range);
+  delete_file(chunk, why);
+  forget_if_empty(version);
+  flush_soon();
+}
+
+/// Of a chunk that is in no tree any more.
+void Storer::delete_file(Chunk& chunk, const char* why) {
   parts_.policy.remove(chunk);
   chunks_.add(-1);
-  version->remove_chunk(chunk);
+  --chunk.version->on_disk.files;
   // First no new readers, then no name, then the space: in this order no reader can hold a
   // descriptor that nobody counts.
   const std::uint64_t charge = std::exchange(chunk.charge, 0);
   parts_.open_chunks.retire(chunk, Charge(parts_.ledger, charge));
-  if (auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
+  if (auto removed = parts_.store.remove_chunk(chunk.version->id(), chunk.range);
       !removed && removed.error().code != ErrorCode::kNotFound) {
     // What stands on the disk stays counted; the next start looks for it (no clean mark).
     parts_.ledger.charge_existing(charge);
@@ -177,10 +188,6 @@ void Storer::remove(Chunk& chunk, const char* why) {
     faults_.add();
     log_warning("a chunk that is {} cannot be deleted: {}", why, removed.error().message());
   }
-  parts_.manifest.append_chunk_removed(version->id(), chunk.range);
-  --version->on_disk.files;
-  forget_if_empty(version);
-  flush_soon();
 }
 
 void Storer::forget_if_empty(const VersionPtr& version) {
@@ -221,6 +228,73 @@ void Storer::note(VersionPtr version) {
     parts_.manifest.append_version(version->record());
     flush_soon();
   });
+}
+
+// --- merging ----------------------------------------------------------------------------------
+
+bool Storer::begin_merge(const VersionPtr& version, ByteRange range) {
+  std::promise<bool> begun;
+  loop_.post([&] {
+    const bool can = !stopping_ && parts_.manifest.recording() && strays_ == 0 &&
+                     parts_.ledger.try_reserve(Ledger::chunk_charge(range.size()));
+    if (can) {
+      ++version->on_disk.files;  // so that its directory stays
+      writing_.insert({version->id(), range.begin, range.end});
+    }
+    begun.set_value(can);
+  });
+  return begun.get_future().get();
+}
+
+bool Storer::end_merge(const VersionPtr& version, ByteRange range, ChunkPtr merged,
+                       std::vector<ChunkPtr> sources) {
+  std::promise<bool> ended;
+  loop_.post([&] {
+    writing_.erase(writing_.find({version->id(), range.begin, range.end}));
+    const bool replaced = merged && replace(version, merged, sources);
+    if (!replaced) {
+      // Unless a chunk of this very range has come meanwhile: then the name is that one's.
+      if (merged && !version->has_chunk(range) &&
+          !writing_.contains({version->id(), range.begin, range.end})) {
+        (void)parts_.store.remove_chunk(version->id(), range);
+      }
+      --version->on_disk.files;
+      parts_.ledger.release(Ledger::chunk_charge(range.size()));
+      forget_if_empty(version);
+    }
+    ended.set_value(replaced);
+  });
+  return ended.get_future().get();
+}
+
+bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
+                     const std::vector<ChunkPtr>& sources) {
+  // First written down, then taken out of the index, then deleted: after a kill in between the
+  // journal speaks of what is there.
+  for (const ChunkPtr& source : sources) {
+    if (source->charge == 0) return false;  // evicted, or found bad
+  }
+  parts_.manifest.append_chunk({version->id(), merged->range, merged->blocks.checksums()});
+  for (const ChunkPtr& source : sources)
+    parts_.manifest.append_chunk_removed(version->id(), source->range);
+  flush();
+  if (!parts_.manifest.recording() || !version->replace_chunks(sources, merged)) {
+    parts_.manifest.append_chunk_removed(version->id(), merged->range);
+    return false;
+  }
+  std::uint8_t uses = 0;
+  for (const ChunkPtr& source : sources) {
+    uses = std::max(uses, source->frequency.load(std::memory_order_relaxed));
+    delete_file(*source, "merged");
+  }
+  merged->charge = Ledger::chunk_charge(merged->range.size());
+  merged->bytes = merged->charge;
+  merged->ghost_key = version->id().low ^ (merged->range.begin * 0x9e3779b97f4a7c15ULL);
+  parts_.policy.insert(*merged);
+  for (; uses > 0; --uses) merged->touched();
+  if (parts_.sync) parts_.sync->wrote(merged->range.size());
+  chunks_.add(1);
+  return true;
 }
 
 // --- loading ----------------------------------------------------------------------------------
@@ -287,7 +361,8 @@ bool Storer::reconcile(Strays strays) {
 void Storer::settle(const Strays& strays) {
   VersionPtr version = find_(strays.id);
   const auto unknown = [&](ByteRange range) {
-    return !writing_.contains({strays.id, range.begin}) && !(version && version->has_chunk(range));
+    return !writing_.contains({strays.id, range.begin, range.end}) &&
+           !(version && version->has_chunk(range));
   };
   for (const ByteRange range : strays.chunks) {
     if (!unknown(range)) continue;

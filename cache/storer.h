@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -70,6 +71,18 @@ class Storer {
   /// walk_done() new chunks are kept only if there is room for those, too (promise 7).
   void expect_strays(std::uint64_t bytes);
 
+  /// Reserves room for a chunk that is to be made of others, without evicting for it; false if
+  /// there is none. Then end_merge(), with the chunk, whose file has its name, and what it is made
+  /// of, or with null. False: it was not put in their place, and its file is gone. Any thread but
+  /// this one's; they wait.
+  bool begin_merge(const VersionPtr& version, ByteRange range);
+  bool end_merge(const VersionPtr& version, ByteRange range, ChunkPtr merged,
+                 std::vector<ChunkPtr> sources);
+  /// Called on the store thread when a version got a new chunk. Set before start().
+  void on_stored(std::function<void(const VersionPtr&)> listener) {
+    on_stored_ = std::move(listener);
+  }
+
   /// What the walk over the disk found of one version.
   struct Strays {
     VersionId id;
@@ -93,12 +106,15 @@ class Storer {
     std::shared_ptr<Piece> piece;
     std::uint64_t charge = 0;
   };
+  bool replace(const VersionPtr& version, const ChunkPtr& merged,
+               const std::vector<ChunkPtr>& sources);
   void begin(Job job);
   void finish(Job job, Result<std::uint64_t> disk_bytes);
   void drop(const Job& job, const Error& error);
   bool reserve(std::uint64_t bytes);
   bool evict_one();
   void remove(Chunk& chunk, const char* why);
+  void delete_file(Chunk& chunk, const char* why);
   void make_room_after(const Error& error);
   Result<void> ensure_directory(Version& version);
   void forget_if_empty(const VersionPtr& version);
@@ -119,7 +135,9 @@ class Storer {
   Counter& faults_;
   Gauge& chunks_;
   Gauge& walk_gauge_;
-  std::set<std::pair<VersionId, std::uint64_t>> writing_;
+  std::function<void(const VersionPtr&)> on_stored_;
+  /// Names that files are about to get: no strays.
+  std::multiset<std::tuple<VersionId, std::uint64_t, std::uint64_t>> writing_;
   std::uint64_t manifest_charge_ = 0;
   std::uint64_t undeleted_ = 0;              ///< files that eviction could not delete
   std::uint64_t strays_ = 0;                 ///< bytes that may stand on the disk uncounted

@@ -40,9 +40,12 @@ std::uint32_t block_checksum(const void* data, std::size_t size) {
 }
 
 Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const BlockTable& blocks,
-                           BlockSpan span) {
+                           BlockSpan span,
+                           const std::function<void(std::span<const std::byte>)>& proved) {
   return for_each_block(files, fd, chunk, span, [&](std::size_t block, std::span<std::byte> bytes) {
-    return block_checksum(bytes.data(), bytes.size()) == blocks.checksum(block);
+    if (block_checksum(bytes.data(), bytes.size()) != blocks.checksum(block)) return false;
+    if (proved) proved(bytes);
+    return true;
   });
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "base/file_system.h"
@@ -20,9 +22,11 @@ constexpr std::size_t block_count(ByteRange chunk) {
 /// match. False: some do not, or the file is too short. An error: the disk failed, which says
 /// nothing about the bytes.
 ///
-/// Does not move the file's offset. Blocks the calling thread for the reads.
+/// `proved`, if given, gets the bytes that matched, in order. Does not move the file's offset.
+/// Blocks the calling thread for the reads.
 Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const BlockTable& blocks,
-                           BlockSpan span);
+                           BlockSpan span,
+                           const std::function<void(std::span<const std::byte>)>& proved = nullptr);
 
 /// What a chunk file's bytes are, whatever they should be.
 struct MeasuredChunk {

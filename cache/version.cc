@@ -281,6 +281,16 @@ bool Version::remove_chunk(Chunk& chunk) {
   return true;
 }
 
+bool Version::replace_chunks(const std::vector<ChunkPtr>& sources, ChunkPtr merged) {
+  MutexLock lock(mu_);
+  for (const ChunkPtr& source : sources) {
+    if (!source->indexed) return false;
+  }
+  for (const ChunkPtr& source : sources) coalescer_.remove_chunk(*source);
+  coalescer_.insert_chunk(std::move(merged));
+  return true;
+}
+
 std::vector<ChunkPtr> Version::chunks() const {
   MutexLock lock(mu_);
   std::vector<ChunkPtr> chunks;

@@ -93,6 +93,9 @@ class Version : public std::enable_shared_from_this<Version> {
   /// Only if nothing of its range is on disk, in memory or under way; false otherwise.
   bool insert_in_gap(ChunkPtr chunk) EXCLUDES(mu_);
   bool remove_chunk(Chunk& chunk) EXCLUDES(mu_);
+  /// Puts `merged` in the place of `sources`, which cover its range. False, and nothing is done, if
+  /// one of them is no longer there.
+  bool replace_chunks(const std::vector<ChunkPtr>& sources, ChunkPtr merged) EXCLUDES(mu_);
 
   std::vector<ChunkPtr> chunks() const EXCLUDES(mu_);  ///< in order of begin
   /// At most `limit` of them, from the first that begins at `offset` or later.

@@ -71,7 +71,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
                         .sync = options_.durability == Durability::kStrict});
   if (options_.durability == Durability::kBatch)
     sync_ = std::make_unique<BackgroundSync>(files, store_->directory(), metrics_);
-  open_chunks_ = std::make_unique<OpenChunks>(*store_, options_.max_open_chunks, metrics_);
+  open_chunks_ = std::make_unique<OpenChunks>(*store_, *policy_, options_.max_open_chunks,
+                                              metrics_);
   storer_ = std::make_unique<Storer>(
       Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_, metrics_, sync_.get()});
   context_ = std::make_unique<VersionContext>(

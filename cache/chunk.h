@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <utility>
+#include <span>
 
 #include "base/ref_ptr.h"
 #include "cache/block_table.h"
@@ -15,10 +15,18 @@ namespace rangecache::cache {
 
 class Version;
 
+/// A base, so that the flags fill what the eviction hook leaves of a word.
+struct ChunkFlags {
+  /// Set before the file is unlinked, under the OpenChunks shard lock.
+  std::atomic<bool> evicted{false};
+  bool indexed = false;  ///< in its version's tree; guarded by its lock
+  bool counted = false;  ///< in the ledger and the eviction policy; the store thread's
+};
+
 /// The index entry of one chunk file. Its version's tree holds a reference, and so does who
 /// reads it; the file itself may be gone (evicted) while references exist. The EvictionHook is the
-/// store thread's, but for its atomic frequency.
-class Chunk : public RefCounted<Chunk>, public EvictionHook {
+/// store thread's, but for what readers touch.
+class Chunk : public EvictionHook, public ChunkFlags, public RefCounted<Chunk> {
  public:
   /// Of a chunk that was found on the disk: its blocks are not known yet.
   Chunk(Version* owner, ByteRange chunk_range) : range(chunk_range), version(owner) {}
@@ -34,12 +42,9 @@ class Chunk : public RefCounted<Chunk>, public EvictionHook {
   ByteRange range;         ///< constant once in the tree
   Version* const version;  ///< outlives its chunks
   BlockTable blocks;
-  IntervalHook interval;     ///< guarded by the version's lock
-  std::uint64_t charge = 0;  ///< bytes in the ledger; the store thread's
-  bool indexed = false;      ///< in its version's tree; guarded by its lock
-  /// Set before the file is unlinked, under the OpenChunks shard lock.
-  std::atomic<bool> evicted{false};
+  IntervalHook interval;  ///< guarded by the version's lock
 };
+static_assert(sizeof(Chunk) <= 88, "96 bytes of heap: ten million of them fit a gigabyte");
 using ChunkPtr = RefPtr<Chunk>;
 
 }  // namespace rangecache::cache

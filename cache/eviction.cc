@@ -11,6 +11,8 @@
 namespace rangecache::cache {
 namespace {
 
+std::uint64_t bytes_of(const EvictionHook& entry) { return entry.pages * EvictionHook::kPageSize; }
+
 /// A queue of hooks that knows their bytes. Entries that are left in it when it ends are not
 /// touched: they may be gone.
 class HookQueue {
@@ -23,20 +25,20 @@ class HookQueue {
 
   void push_back(EvictionHook& entry) {
     entry.queue = tag_;
-    entry.next = nullptr;
-    entry.prev = std::exchange(back_, &entry);
-    (entry.prev ? entry.prev->next : front_) = &entry;
-    bytes_ += entry.bytes;
+    entry.links.next = nullptr;
+    entry.links.prev = std::exchange(back_, &entry);
+    (entry.links.prev ? entry.links.prev->links.next : front_) = &entry;
+    bytes_ += bytes_of(entry);
     ++count_;
   }
 
   void remove(EvictionHook& entry) {
     CHECK(entry.queue == tag_);
-    (entry.prev ? entry.prev->next : front_) = entry.next;
-    (entry.next ? entry.next->prev : back_) = entry.prev;
-    entry.prev = entry.next = nullptr;
+    const EvictionHook::Links links = std::exchange(entry.links, {nullptr, nullptr});
+    (links.prev ? links.prev->links.next : front_) = links.next;
+    (links.next ? links.next->links.prev : back_) = links.prev;
     entry.queue = EvictionHook::Queue::kNone;
-    bytes_ -= entry.bytes;
+    bytes_ -= bytes_of(entry);
     --count_;
   }
 
@@ -51,7 +53,7 @@ class HookQueue {
 /// The keys evicted last, oldest forgotten first.
 class Ghosts {
  public:
-  void add(std::uint64_t key, std::size_t limit) {
+  void add(std::uint32_t key, std::size_t limit) {
     newest_[key] = ++serial_;
     order_.push_back({key, serial_});
     while (order_.size() > limit) {
@@ -61,21 +63,28 @@ class Ghosts {
       if (found != newest_.end() && found->second == old_serial) newest_.erase(found);
     }
   }
-  bool take(std::uint64_t key) { return newest_.erase(key) > 0; }
+  bool take(std::uint32_t key) { return newest_.erase(key) > 0; }
 
  private:
   struct Added {
-    std::uint64_t key;
+    std::uint32_t key;
     std::uint64_t serial;
   };
   std::deque<Added> order_;  ///< with entries that newest_ does not know any more
-  std::unordered_map<std::uint64_t, std::uint64_t> newest_;
+  std::unordered_map<std::uint32_t, std::uint64_t> newest_;
   std::uint64_t serial_ = 0;
 };
 
 class S3Fifo final : public EvictionPolicy {
  public:
   explicit S3Fifo(std::uint64_t limit_bytes) : small_target_(limit_bytes / 10) {}
+
+  void touched(EvictionHook& entry) noexcept override {
+    // Load and store, not an atomic increment: a bump lost in a race does not matter, and an entry
+    // that is hot already costs its readers no write to a shared cache line.
+    const std::uint8_t f = entry.frequency.load(std::memory_order_relaxed);
+    if (f < EvictionHook::kMaxFrequency) entry.frequency.store(f + 1, std::memory_order_relaxed);
+  }
 
   void insert(EvictionHook& entry) override {
     CHECK(entry.queue == EvictionHook::Queue::kNone);
@@ -126,28 +135,27 @@ class S3Fifo final : public EvictionPolicy {
 /// its new place and the next one is asked.
 class Lru final : public EvictionPolicy {
  public:
+  void touched(EvictionHook& entry) noexcept override { used_now(entry); }
+
   void insert(EvictionHook& entry) override {
     CHECK(entry.queue == EvictionHook::Queue::kNone);
     entry.queue = EvictionHook::Queue::kMain;
-    entry.last_use.store(1 + counter_.fetch_add(1, std::memory_order_relaxed),
-                         std::memory_order_relaxed);
-    entry.use_counter.store(&counter_, std::memory_order_release);
+    used_now(entry);
     enqueue(entry);
-    bytes_ += entry.bytes;
+    bytes_ += bytes_of(entry);
   }
 
   void remove(EvictionHook& entry) override {
-    CHECK(by_use_.erase({entry.queued_use, &entry}) == 1);
+    CHECK(by_use_.erase({entry.uses.queued, &entry}) == 1);
     entry.queue = EvictionHook::Queue::kNone;
-    entry.use_counter.store(nullptr, std::memory_order_release);
-    bytes_ -= entry.bytes;
+    bytes_ -= bytes_of(entry);
   }
 
   EvictionHook* victim() override {
     // As in S3Fifo: bounded, because readers go on touching.
     for (std::size_t steps = by_use_.size(); steps > 0; --steps) {
       EvictionHook& entry = *by_use_.begin()->second;
-      if (entry.last_use.load(std::memory_order_relaxed) == entry.queued_use) return &entry;
+      if (last_use(entry).load(std::memory_order_relaxed) == entry.uses.queued) return &entry;
       by_use_.erase(by_use_.begin());
       enqueue(entry);
     }
@@ -157,9 +165,16 @@ class Lru final : public EvictionPolicy {
   std::uint64_t bytes() const override { return bytes_; }
 
  private:
+  static std::atomic_ref<std::uint64_t> last_use(EvictionHook& entry) {
+    return std::atomic_ref<std::uint64_t>(entry.uses.last);
+  }
+  void used_now(EvictionHook& entry) noexcept {
+    last_use(entry).store(1 + counter_.fetch_add(1, std::memory_order_relaxed),
+                          std::memory_order_relaxed);
+  }
   void enqueue(EvictionHook& entry) {
-    entry.queued_use = entry.last_use.load(std::memory_order_relaxed);
-    by_use_.insert({entry.queued_use, &entry});
+    entry.uses.queued = last_use(entry).load(std::memory_order_relaxed);
+    by_use_.insert({entry.uses.queued, &entry});
   }
 
   std::set<std::pair<std::uint64_t, EvictionHook*>> by_use_;

@@ -6,49 +6,49 @@
 
 namespace rangecache::cache {
 
-/// What an eviction policy keeps in each of its entries (a base of Chunk). All of it belongs to
-/// the policy's thread, but for touched().
+/// What an eviction policy keeps in each of its entries (a base of Chunk, of which there are
+/// millions). All of it belongs to the policy's thread, but for what EvictionPolicy::touched()
+/// writes.
 class EvictionHook {
  public:
   EvictionHook() = default;
   EvictionHook(const EvictionHook&) = delete;
   EvictionHook& operator=(const EvictionHook&) = delete;
 
-  /// The entry was used. Any thread, also while the policy works and before insert(); lock-free.
-  void touched() const noexcept {
-    // Load and store, not an atomic increment: a bump lost in a race does not matter, and an entry
-    // that is hot already costs its readers no write to a shared cache line.
-    const std::uint8_t f = frequency.load(std::memory_order_relaxed);
-    if (f < kMaxFrequency) frequency.store(f + 1, std::memory_order_relaxed);
-    if (auto* counter = use_counter.load(std::memory_order_acquire)) {
-      last_use.store(1 + counter->fetch_add(1, std::memory_order_relaxed),
-                     std::memory_order_relaxed);
-    }
-  }
-
+  static constexpr std::uint64_t kPageSize = 4096;
   static constexpr std::uint8_t kMaxFrequency = 3;
-  enum class Queue : std::uint8_t { kNone, kSmall, kMain };
+  enum class Queue : std::uint32_t { kNone, kSmall, kMain };
 
-  std::uint64_t bytes = 0;      ///< the entry's weight; constant while in a policy
-  std::uint64_t ghost_key = 0;  ///< recognises the same data when it comes again; constant
+  // The caller's, constant while in a policy.
+  std::uint32_t pages : 30 = 0;  ///< the entry's weight, in kPageSize: up to 4 TiB
 
   // The policy's own.
-  EvictionHook* prev = nullptr;
-  EvictionHook* next = nullptr;
-  std::uint64_t queued_use = 0;  ///< last_use when it was queued (Lru)
-  mutable std::atomic<std::uint64_t> last_use{0};
-  /// Where touched() takes the time from; null where no policy asks for it.
-  std::atomic<std::atomic<std::uint64_t>*> use_counter{nullptr};
+  Queue queue : 2 = Queue::kNone;
+
+  /// Recognises the same data when it comes again; the caller's. 32 bits are enough: a false match
+  /// only lets a newcomer into the main queue, one in a thousand with four million ghosts.
+  std::uint32_t ghost_key = 0;
+
+  struct Links {
+    EvictionHook* prev;
+    EvictionHook* next;
+  };
+  struct Uses {
+    std::uint64_t last;    ///< written by readers: std::atomic_ref only
+    std::uint64_t queued;  ///< what `last` was when the entry was queued
+  };
+  union {
+    Links links{nullptr, nullptr};  ///< S3-FIFO
+    Uses uses;                      ///< LRU
+  };
   mutable std::atomic<std::uint8_t> frequency{0};
-  Queue queue = Queue::kNone;
 
  protected:
   ~EvictionHook() = default;
 };
 
 /// Which entry goes when room is needed. Entries belong to the caller and stay where they are
-/// until remove(). One thread only; it does no I/O. Must outlive every touched() of an entry that
-/// it holds or held.
+/// until remove(). One thread only, but for touched(); it does no I/O.
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
@@ -56,13 +56,15 @@ class EvictionPolicy {
   EvictionPolicy(const EvictionPolicy&) = delete;
   EvictionPolicy& operator=(const EvictionPolicy&) = delete;
 
-  /// `entry` must be in no policy, its bytes and ghost_key set.
+  /// The entry was used. Any thread, also while the policy works and before insert(); lock-free.
+  virtual void touched(EvictionHook& entry) noexcept = 0;
+  /// `entry` must be in no policy, its pages and ghost_key set.
   virtual void insert(EvictionHook& entry) = 0;
   /// `entry` must be in this policy. For victims and for what goes for other reasons.
   virtual void remove(EvictionHook& entry) = 0;
   /// The entry to evict next; nullptr if there is none. It stays in: remove() it.
   virtual EvictionHook* victim() = 0;
-  /// The sum of the entries' bytes.
+  /// The sum of the entries' weights, in bytes.
   virtual std::uint64_t bytes() const = 0;
 };
 

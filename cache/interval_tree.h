@@ -14,10 +14,10 @@ namespace rangecache::cache {
 struct IntervalHook {
   void* left = nullptr;
   void* right = nullptr;
-  std::uint64_t max_end = 0;  ///< the greatest end in this subtree
-  std::int32_t height = 0;    ///< of this subtree; 0: in no tree
+  std::uint64_t max_end : 56 = 0;  ///< the greatest end in this subtree: below 64 PiB
+  std::uint64_t height : 8 = 0;    ///< of this subtree; 0: in no tree
 };
-static_assert(sizeof(IntervalHook) <= 40, "exists by the million");
+static_assert(sizeof(IntervalHook) == 24, "exists by the million");
 
 /// An AVL tree of elements that have a half-open byte range each, ordered by begin, then by
 /// address. Ranges may overlap, and may be equal. Every node knows the greatest end below it, so
@@ -50,7 +50,7 @@ class IntervalTree {
 
   void insert(T& element) {
     CHECK(hook(&element).height == 0);
-    CHECK(!(element.*Range).empty());
+    CHECK(!(element.*Range).empty() && (element.*Range).end < kMaxEnd);
     root_ = insert_below(root_, &element);
     ++size_;
   }
@@ -154,6 +154,8 @@ class IntervalTree {
   }
 
  private:
+  static constexpr std::uint64_t kMaxEnd = std::uint64_t{1} << 56;
+
   static IntervalHook& hook(T* node) { return node->*Hook; }
   static const IntervalHook& hook(const T* node) { return node->*Hook; }
   static T* left(const T* node) { return static_cast<T*>(hook(node).left); }
@@ -161,7 +163,7 @@ class IntervalTree {
   static std::uint64_t begin(const T* node) { return (node->*Range).begin; }
   static std::uint64_t end(const T* node) { return (node->*Range).end; }
   static std::uint64_t max_end(const T* node) { return node ? hook(node).max_end : 0; }
-  static std::int32_t height(const T* node) { return node ? hook(node).height : 0; }
+  static int height(const T* node) { return node ? static_cast<int>(hook(node).height) : 0; }
 
   static bool before(const T* a, const T* b) {
     return begin(a) != begin(b) ? begin(a) < begin(b) : std::less<const T*>()(a, b);
@@ -169,7 +171,7 @@ class IntervalTree {
 
   static void update(T* node) {
     IntervalHook& h = hook(node);
-    h.height = 1 + std::max(height(left(node)), height(right(node)));
+    h.height = static_cast<unsigned>(1 + std::max(height(left(node)), height(right(node))));
     h.max_end = std::max({end(node), max_end(left(node)), max_end(right(node))});
   }
 

@@ -6,9 +6,30 @@
 #include "cache/version.h"
 
 namespace rangecache::cache {
+namespace {
 
-OpenChunks::OpenChunks(ChunkStore& store, std::size_t max_open, Metrics& metrics)
+/// Whether a read is a use of its own, and not the next part of one that this thread has seen: a
+/// scan reads a chunk in many parts and must count once, or eviction takes it for popular.
+bool begins_a_use(const Chunk* chunk, ByteRange part) {
+  struct Use {
+    const Chunk* chunk = nullptr;
+    std::uint64_t end = 0;
+  };
+  constexpr std::uint64_t kNear = 256 * 1024;  // the kernel reads ahead in parts, out of order
+  static thread_local std::array<Use, 64> recent;
+  Use& use = recent[(reinterpret_cast<std::uintptr_t>(chunk) >> 6) % recent.size()];
+  const bool goes_on =
+      use.chunk == chunk && part.begin <= use.end + kNear && use.end <= part.begin + kNear;
+  use = {chunk, part.end};
+  return !goes_on;
+}
+
+}  // namespace
+
+OpenChunks::OpenChunks(ChunkStore& store, EvictionPolicy& policy, std::size_t max_open,
+                       Metrics& metrics)
     : store_(store),
+      policy_(policy),
       max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)),
       corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
                                       "Chunks whose bytes did not match their checksums")) {}
@@ -17,7 +38,7 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
   RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
   const BlockSpan wanted = chunk->blocks_of(part);
   if (!chunk->blocks.proved(wanted)) RC_TRY(prove(*file, *chunk, wanted));
-  chunk->touched();
+  if (begins_a_use(chunk.get(), part)) policy_.touched(*chunk);
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
 }

@@ -29,7 +29,7 @@ struct OpenChunk {
 /// outside the locks.
 class OpenChunks {
  public:
-  OpenChunks(ChunkStore& store, std::size_t max_open, Metrics& metrics);
+  OpenChunks(ChunkStore& store, EvictionPolicy& policy, std::size_t max_open, Metrics& metrics);
 
   /// The slice of `part` (which lies within the chunk). Blocks that were not proved since the
   /// start are checked against their checksums first. kNotFound: evicted or vanished;
@@ -61,6 +61,7 @@ class OpenChunks {
   Result<void> prove(const OpenChunk& file, Chunk& chunk, BlockSpan span);
 
   ChunkStore& store_;
+  EvictionPolicy& policy_;
   const std::size_t max_open_per_shard_;
   Counter& corrupt_chunks_;
   std::array<Shard, kShards> shards_;

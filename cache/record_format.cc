@@ -8,7 +8,7 @@ namespace rangecache::cache::record_format {
 namespace {
 
 constexpr std::string_view kMagic = "RCMANIF\n";
-constexpr std::uint64_t kMaxOffset = std::uint64_t{1} << 62;
+constexpr std::uint64_t kMaxOffset = kMaxObjectSize;
 
 std::uint32_t checksum(std::uint64_t generation, Type type, std::string_view payload) {
   const XXH64_hash_t seed = generation * 256 + static_cast<std::uint8_t>(type);

@@ -7,6 +7,7 @@
 #include <future>
 #include <utility>
 
+#include "base/check.h"
 #include "base/log.h"
 
 namespace rangecache::cache {
@@ -94,16 +95,32 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
     return forget_if_empty(job.version);
   }
   ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums(), /*proved=*/true));
-  chunk->charge = job.charge;
-  chunk->bytes = job.charge;
-  chunk->ghost_key = chunk->version->id().low ^ (range.begin * 0x9e3779b97f4a7c15ULL);
   job.version->piece_stored(*job.piece, chunk);
-  parts_.policy.insert(*chunk);
-  chunks_.add(1);
+  count(*chunk);
   if (on_stored_) on_stored_(job.version);
   parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
   if (parts_.sync) parts_.sync->wrote(range.size());
   flush_soon();
+}
+
+/// Its space is in the ledger: from here on it can be evicted.
+void Storer::count(Chunk& chunk) {
+  chunk.counted = true;
+  chunk.pages = static_cast<std::uint32_t>(Ledger::chunk_charge(chunk.range.size()) /
+                                           EvictionHook::kPageSize);
+  chunk.ghost_key = static_cast<std::uint32_t>(
+      ((chunk.version->id().low ^ chunk.range.begin) * 0x9e3779b97f4a7c15ULL) >> 32);
+  parts_.policy.insert(chunk);
+  chunks_.add(1);
+}
+
+/// The reverse; returns the bytes that are still in the ledger.
+std::uint64_t Storer::discount(Chunk& chunk) {
+  CHECK(chunk.counted);
+  chunk.counted = false;
+  parts_.policy.remove(chunk);
+  chunks_.add(-1);
+  return Ledger::chunk_charge(chunk.range.size());
 }
 
 void Storer::drop(const Job& job, const Error& error) {
@@ -173,12 +190,10 @@ void Storer::remove(Chunk& chunk, const char* why) {
 
 /// Of a chunk that is in no tree any more.
 void Storer::delete_file(Chunk& chunk, const char* why) {
-  parts_.policy.remove(chunk);
-  chunks_.add(-1);
+  const std::uint64_t charge = discount(chunk);
   --chunk.version->on_disk.files;
   // First no new readers, then no name, then the space: in this order no reader can hold a
   // descriptor that nobody counts.
-  const std::uint64_t charge = std::exchange(chunk.charge, 0);
   parts_.open_chunks.retire(chunk, Charge(parts_.ledger, charge));
   if (auto removed = parts_.store.remove_chunk(chunk.version->id(), chunk.range);
       !removed && removed.error().code != ErrorCode::kNotFound) {
@@ -204,7 +219,7 @@ void Storer::forget_if_empty(const VersionPtr& version) {
 
 void Storer::discard(ChunkPtr chunk) {
   loop_.post([this, chunk = std::move(chunk)] {
-    if (!chunk->evicted && chunk->charge > 0) remove(*chunk, "bad");
+    if (chunk->counted) remove(*chunk, "bad");
   });
 }
 
@@ -213,7 +228,7 @@ void Storer::evict(std::vector<ChunkPtr> chunks,
   loop_.post([this, chunks = std::move(chunks), done = std::move(done)]() mutable {
     std::uint64_t count = 0, bytes = 0;
     for (const ChunkPtr& chunk : chunks) {
-      if (chunk->charge == 0) continue;  // went by itself meanwhile
+      if (!chunk->counted) continue;  // went by itself meanwhile
       ++count;
       bytes += chunk->range.size();
       remove(*chunk, "evicted");
@@ -272,7 +287,7 @@ bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
   // First written down, then taken out of the index, then deleted: after a kill in between the
   // journal speaks of what is there.
   for (const ChunkPtr& source : sources) {
-    if (source->charge == 0) return false;  // evicted, or found bad
+    if (!source->counted) return false;  // evicted, or found bad
   }
   parts_.manifest.append_chunk({version->id(), merged->range, merged->blocks.checksums()});
   for (const ChunkPtr& source : sources)
@@ -287,13 +302,9 @@ bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
     uses = std::max(uses, source->frequency.load(std::memory_order_relaxed));
     delete_file(*source, "merged");
   }
-  merged->charge = Ledger::chunk_charge(merged->range.size());
-  merged->bytes = merged->charge;
-  merged->ghost_key = version->id().low ^ (merged->range.begin * 0x9e3779b97f4a7c15ULL);
-  parts_.policy.insert(*merged);
-  for (; uses > 0; --uses) merged->touched();
+  count(*merged);
+  for (; uses > 0; --uses) parts_.policy.touched(*merged);
   if (parts_.sync) parts_.sync->wrote(merged->range.size());
-  chunks_.add(1);
   return true;
 }
 
@@ -314,19 +325,13 @@ void Storer::adopt_chunk(const VersionPtr& version, const ChunkRecord& record) {
 
 /// What is on the disk and in the tree already: counts it, and lets it be evicted.
 void Storer::enter(const ChunkPtr& chunk) {
-  chunk->charge = Ledger::chunk_charge(chunk->range.size());
-  chunk->bytes = chunk->charge;
-  chunk->ghost_key = chunk->version->id().low ^ (chunk->range.begin * 0x9e3779b97f4a7c15ULL);
-  parts_.ledger.charge_existing(chunk->charge);
+  parts_.ledger.charge_existing(Ledger::chunk_charge(chunk->range.size()));
   ++chunk->version->on_disk.files;
-  parts_.policy.insert(*chunk);
-  chunks_.add(1);
+  count(*chunk);
 }
 
 void Storer::unload_chunk(Chunk& chunk) {
-  parts_.policy.remove(chunk);
-  parts_.ledger.release(std::exchange(chunk.charge, 0));
-  chunks_.add(-1);
+  parts_.ledger.release(discount(chunk));
   --chunk.version->on_disk.files;
   chunk.version->remove_chunk(chunk);  // may be its last reference
 }

@@ -109,6 +109,8 @@ class Storer {
   bool replace(const VersionPtr& version, const ChunkPtr& merged,
                const std::vector<ChunkPtr>& sources);
   void begin(Job job);
+  void count(Chunk& chunk);
+  std::uint64_t discount(Chunk& chunk);
   void finish(Job job, Result<std::uint64_t> disk_bytes);
   void drop(const Job& job, const Error& error);
   bool reserve(std::uint64_t bytes);

@@ -16,10 +16,12 @@
 namespace rangecache::cache {
 namespace {
 
+constexpr std::uint64_t kPage = EvictionHook::kPageSize;
+
 struct Entry : EvictionHook {
-  explicit Entry(std::uint64_t key, std::uint64_t size = 1) {
+  explicit Entry(std::uint32_t key, std::uint32_t weight = 1) {
     ghost_key = key;
-    bytes = size;
+    pages = weight;
   }
 };
 
@@ -33,7 +35,7 @@ std::uint64_t evict_one(EvictionPolicy& policy) {
 class AnyPolicy : public testing::TestWithParam<const char*> {
  protected:
   std::unique_ptr<EvictionPolicy> policy_ =
-      std::string_view(GetParam()) == "lru" ? make_lru() : make_s3_fifo(100);
+      std::string_view(GetParam()) == "lru" ? make_lru() : make_s3_fifo(100 * kPage);
 };
 INSTANTIATE_TEST_SUITE_P(, AnyPolicy, testing::Values("lru", "s3fifo"),
                          [](const auto& tested) { return tested.param; });
@@ -48,7 +50,7 @@ TEST_P(AnyPolicy, AVictimStaysUntilItIsRemoved) {
   policy_->insert(entry);
   EXPECT_EQ(policy_->victim(), &entry);
   EXPECT_EQ(policy_->victim(), &entry);
-  EXPECT_EQ(policy_->bytes(), 10u);
+  EXPECT_EQ(policy_->bytes(), 10 * kPage);
   policy_->remove(entry);
   EXPECT_EQ(policy_->victim(), nullptr);
   EXPECT_EQ(policy_->bytes(), 0u);
@@ -63,7 +65,7 @@ TEST_P(AnyPolicy, UntouchedEntriesLeaveInOrderOfArrival) {
 TEST_P(AnyPolicy, AHotEntryOutlivesColdOnes) {
   std::deque<Entry> entries;
   for (std::uint64_t i = 0; i < 50; ++i) policy_->insert(entries.emplace_back(i));
-  for (int i = 0; i < 3; ++i) entries[0].touched();
+  for (int i = 0; i < 3; ++i) policy_->touched(entries[0]);
   for (std::uint64_t i = 1; i < 40; ++i) EXPECT_EQ(evict_one(*policy_), i);
 }
 
@@ -71,7 +73,7 @@ TEST_P(AnyPolicy, EverythingLeavesHoweverHot) {
   std::deque<Entry> entries;
   for (std::uint64_t i = 0; i < 50; ++i) {
     policy_->insert(entries.emplace_back(i));
-    for (int t = 0; t < 10; ++t) entries.back().touched();
+    for (int t = 0; t < 10; ++t) policy_->touched(entries.back());
   }
   for (int i = 0; i < 50; ++i) EXPECT_NE(evict_one(*policy_), UINT64_MAX);
   EXPECT_EQ(policy_->victim(), nullptr);
@@ -81,7 +83,7 @@ TEST_P(AnyPolicy, EntriesFromTheMiddleCanGo) {
   std::deque<Entry> entries;
   for (std::uint64_t i = 0; i < 5; ++i) policy_->insert(entries.emplace_back(i, 7));
   for (const int i : {2, 0, 4}) policy_->remove(entries[i]);
-  EXPECT_EQ(policy_->bytes(), 14u);
+  EXPECT_EQ(policy_->bytes(), 14 * kPage);
   EXPECT_EQ(evict_one(*policy_), 1u);
   EXPECT_EQ(evict_one(*policy_), 3u);
   EXPECT_EQ(evict_one(*policy_), UINT64_MAX);
@@ -95,7 +97,7 @@ TEST_P(AnyPolicy, ReadersMayTouchWhileItWorks) {
   for (unsigned t = 0; t < 3; ++t) {
     readers.emplace_back([&, t] {
       std::mt19937 random(t);
-      while (!done) entries[random() % entries.size()].touched();
+      while (!done) policy_->touched(entries[random() % entries.size()]);
     });
   }
   for (Entry& entry : entries) policy_->insert(entry);
@@ -107,7 +109,7 @@ TEST_P(AnyPolicy, ReadersMayTouchWhileItWorks) {
   }
   done = true;
   for (std::thread& reader : readers) reader.join();
-  EXPECT_EQ(policy_->bytes(), entries.size());
+  EXPECT_EQ(policy_->bytes(), entries.size() * kPage);
 }
 
 TEST(Lru, EvictsExactlyTheLeastRecentlyUsed) {
@@ -122,7 +124,7 @@ TEST(Lru, EvictsExactlyTheLeastRecentlyUsed) {
   while (!order.empty()) {
     for (int t = 0; t < 20; ++t) {
       const auto used = order.begin() + static_cast<std::ptrdiff_t>(random() % order.size());
-      entries[*used].touched();
+      policy->touched(entries[*used]);
       std::rotate(used, used + 1, order.end());
     }
     ASSERT_EQ(evict_one(*policy), order.front());
@@ -131,7 +133,7 @@ TEST(Lru, EvictsExactlyTheLeastRecentlyUsed) {
 }
 
 TEST(S3Fifo, WhoComesBackSoonAfterEvictionGoesToTheMainQueue) {
-  const auto policy = make_s3_fifo(100);
+  const auto policy = make_s3_fifo(100 * kPage);
   Entry returning(1);
   policy->insert(returning);
   ASSERT_EQ(evict_one(*policy), 1u);
@@ -144,18 +146,18 @@ TEST(S3Fifo, WhoComesBackSoonAfterEvictionGoesToTheMainQueue) {
 }
 
 TEST(S3Fifo, OneUseInTheSmallQueueIsNotEnoughToStay) {
-  const auto policy = make_s3_fifo(100);
+  const auto policy = make_s3_fifo(100 * kPage);
   std::deque<Entry> entries;
   for (std::uint64_t i = 0; i < 30; ++i) policy->insert(entries.emplace_back(i));
-  entries[0].touched();
-  entries[1].touched();
-  entries[1].touched();
+  policy->touched(entries[0]);
+  policy->touched(entries[1]);
+  policy->touched(entries[1]);
   EXPECT_EQ(evict_one(*policy), 0u);
   EXPECT_EQ(evict_one(*policy), 2u);
 }
 
 TEST(S3Fifo, QueuesAreWeighedByBytesNotByCount) {
-  const auto policy = make_s3_fifo(100);
+  const auto policy = make_s3_fifo(100 * kPage);
   Entry in_main(1, 50), big(2, 11);
   policy->insert(in_main);
   ASSERT_EQ(evict_one(*policy), 1u);
@@ -165,7 +167,7 @@ TEST(S3Fifo, QueuesAreWeighedByBytesNotByCount) {
 }
 
 TEST(S3Fifo, GhostsAreForgottenInTheEnd) {
-  const auto policy = make_s3_fifo(100);
+  const auto policy = make_s3_fifo(100 * kPage);
   Entry old(1);
   policy->insert(old);
   ASSERT_EQ(evict_one(*policy), 1u);
@@ -188,11 +190,11 @@ double hit_ratio(EvictionPolicy& policy, std::size_t capacity,
   for (const std::uint64_t key : trace) {
     if (const auto found = cached.find(key); found != cached.end()) {
       ++hits;
-      found->second->touched();
+      policy.touched(*found->second);
       continue;
     }
-    while (policy.bytes() >= capacity) cached.erase(evict_one(policy));
-    auto entry = std::make_unique<Entry>(key);
+    while (policy.bytes() >= capacity * kPage) cached.erase(evict_one(policy));
+    auto entry = std::make_unique<Entry>(static_cast<std::uint32_t>(key));
     policy.insert(*entry);
     cached.emplace(key, std::move(entry));
   }
@@ -218,7 +220,7 @@ std::vector<std::uint64_t> zipf_with_scans(std::uint32_t seed) {
 TEST(S3Fifo, ScansDoNotDisplaceWhatIsUsedAgainAndAgain) {
   constexpr std::size_t kCapacity = 1000;
   const auto trace = zipf_with_scans(42);
-  const auto s3_fifo = make_s3_fifo(kCapacity);
+  const auto s3_fifo = make_s3_fifo(kCapacity * kPage);
   const auto lru = make_lru();
   const double with_s3_fifo = hit_ratio(*s3_fifo, kCapacity, trace);
   const double with_lru = hit_ratio(*lru, kCapacity, trace);

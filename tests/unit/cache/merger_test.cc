@@ -132,6 +132,7 @@ TEST_F(MergerTest, FaultsOfTheDiskLeaveTheChunksAsTheyWere) {
     const auto file = cache.open_file("a");
     while ((*file)->version()->cached_bytes() < kSize) std::this_thread::yield();
     cache.settle();
+    cache.settle();  // and the flush that came of it
     const std::size_t before = cache.chunk_files().size();
     files_.fail(call, EIO, 1, FaultyFileSystem::kAlways);
     cache.cache().merge_now((*file)->version());

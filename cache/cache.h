@@ -14,6 +14,7 @@
 #include "cache/catalog.h"
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
+#include "cache/disk_breaker.h"
 #include "cache/eviction.h"
 #include "cache/freshness_policy.h"
 #include "cache/ledger.h"
@@ -34,6 +35,8 @@ struct CacheOptions {
   FreshnessPolicy freshness;
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
+  std::uint64_t keep_free_bytes = 0;   ///< free disk space that is left to others; 0: no floor
+  std::int64_t look_after_ms = 1'000;  ///< how often the disk is looked after, in real time
 };
 
 /// The smallest limits that let the cache do its work.
@@ -82,6 +85,7 @@ class Cache {
   std::unique_ptr<EvictionPolicy> policy_;
   std::unique_ptr<ChunkStore> store_;
   std::unique_ptr<Manifest> manifest_;
+  std::unique_ptr<DiskBreaker> breaker_;
   std::unique_ptr<OpenChunks> open_chunks_;
   std::unique_ptr<Storer> storer_;
   std::unique_ptr<VersionContext> context_;

@@ -43,6 +43,8 @@ class Chunk : public RefCounted<Chunk>, public EvictionHook {
   std::atomic<std::uint64_t> proved_blocks{0};
   /// Set before the file is unlinked, under the OpenChunks shard lock.
   std::atomic<bool> evicted{false};
+  /// A read-ahead brought it and no reader has used it yet (see ReadAheadGrace).
+  std::atomic<bool> unread_ahead{false};
 };
 using ChunkPtr = RefPtr<Chunk>;
 

@@ -227,6 +227,12 @@ Result<void> Manifest::flush() {
   return {};
 }
 
+void Manifest::notice_loss() {
+  if (broken_) return;
+  const auto status = files_.status(path("journal", generation_));
+  broken_ = !status && status.error().code == ErrorCode::kNotFound;
+}
+
 bool Manifest::wants_checkpoint() const {
   return broken_ || damaged_ ||
          earlier_journals_ + journal_size_ > std::max(kMinJournal, 2 * checkpoint_size_);
@@ -235,6 +241,7 @@ bool Manifest::wants_checkpoint() const {
 Result<void> Manifest::checkpoint(const std::function<void(CheckpointSink&)>& dump) {
   const std::uint64_t next = generation_ + 1;
   const std::string temp = fmt::format("{}/checkpoint.new", directory_);
+  RC_TRY(files_.make_directory(directory_, 0700));  // should somebody have removed it
   std::uint64_t size = 0;
   const auto fill = [&]() -> Result<void> {
     RC_ASSIGN(const UniqueFd fd, files_.open(temp, O_WRONLY | O_CREAT | O_TRUNC, 0600));

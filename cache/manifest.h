@@ -63,6 +63,8 @@ class Manifest {
   /// can follow a torn one.
   Result<void> flush();
 
+  /// Looks whether the journal still has its name: who removes it breaks it.
+  void notice_loss();
   /// The journals have outgrown the checkpoint, or are broken or were found damaged.
   bool wants_checkpoint() const;
   /// Writes a new generation with what `dump` gives it.

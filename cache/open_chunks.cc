@@ -7,18 +7,23 @@
 
 namespace rangecache::cache {
 
-OpenChunks::OpenChunks(ChunkStore& store, std::size_t max_open, Metrics& metrics)
+OpenChunks::OpenChunks(ChunkStore& store, const DiskBreaker& breaker, std::size_t max_open,
+                       Metrics& metrics)
     : store_(store),
+      breaker_(breaker),
       max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)),
       corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
                                       "Chunks whose bytes did not match their checksums")) {}
 
 Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
+  if (!breaker_.reads_allowed())
+    return Error(ErrorCode::kBusy, "the cache disk is left alone because it fails");
   RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
   const std::uint64_t unproved =
       chunk->blocks_of(part) & ~chunk->proved_blocks.load(std::memory_order_acquire);
   if (unproved) RC_TRY(prove(*file, *chunk, unproved));
   chunk->touched();
+  if (chunk->unread_ahead.load(std::memory_order_relaxed)) chunk->unread_ahead = false;
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
 }
@@ -75,7 +80,8 @@ void OpenChunks::retire(Chunk& chunk, Charge charge) {
 }
 
 Result<void> OpenChunks::prove(const OpenChunk& file, Chunk& chunk, std::uint64_t blocks) {
-  RC_ASSIGN(const bool whole, verify_blocks(file.fd.get(), chunk.range, chunk.checksums, blocks));
+  RC_ASSIGN(const bool whole,
+            verify_blocks(store_.files(), file.fd.get(), chunk.range, chunk.checksums, blocks));
   if (!whole) {
     corrupt_chunks_.add();
     return Error(ErrorCode::kCorrupt,

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/file_system.h"
 #include "cache/records.h"
 #include "rangecache/byte_range.h"
 #include "rangecache/result.h"
@@ -16,7 +17,7 @@ namespace rangecache::cache {
 ///
 /// Does not move the file's offset; bits past the chunk's last block are ignored. Blocks the
 /// calling thread for the reads.
-Result<bool> verify_blocks(int fd, ByteRange chunk, const std::vector<std::uint32_t>& checksums,
-                           std::uint64_t blocks);
+Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk,
+                           const std::vector<std::uint32_t>& checksums, std::uint64_t blocks);
 
 }  // namespace rangecache::cache

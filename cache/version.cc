@@ -184,8 +184,15 @@ void Version::open_chunk(const Effects::ChunkWanted& wanted, Effects& next) {
   }
   if (!wanted.chunk->evicted) {
     context_.cache_faults.add();
-    log_warning("{}: the chunk is dropped, its bytes are fetched again", slice.error().message());
-    context_.storer.discard(wanted.chunk);
+    const ErrorCode code = slice.error().code;
+    if (code == ErrorCode::kCorrupt || code == ErrorCode::kNotFound) {
+      log_warning("{}: the chunk is dropped, its bytes are fetched again", slice.error().message());
+      context_.storer.discard(wanted.chunk);
+    } else {
+      // That it cannot be read now does not make it bad. The store thread hears of it before it
+      // gets these bytes again from the origin.
+      context_.storer.set_aside(wanted.chunk, slice.error());
+    }
   }
   remove_chunk(*wanted.chunk);
   MutexLock lock(mu_);
@@ -270,6 +277,17 @@ bool Version::remove_chunk(Chunk& chunk) {
   const std::uint64_t size = chunk.range.size();  // the chunk may die with its last reference
   if (!coalescer_.remove_chunk(chunk)) return false;
   cached_bytes_ -= size;
+  return true;
+}
+
+bool Version::restore_chunk(ChunkPtr chunk) {
+  MutexLock lock(mu_);
+  if (chunk->indexed) return true;
+  const auto plan =
+      plan_read(chunk->range, coalescer_.chunks(), coalescer_.pieces(), coalescer_.flights());
+  if (plan.size() != 1 || plan[0].kind != PlanPart::Kind::kGap) return false;
+  cached_bytes_ += chunk->range.size();
+  coalescer_.insert_chunk(std::move(chunk));
   return true;
 }
 

@@ -91,6 +91,9 @@ class Version : public std::enable_shared_from_this<Version> {
   void piece_dropped(const Piece& piece) EXCLUDES(mu_);
   void insert_chunk(ChunkPtr chunk) EXCLUDES(mu_);
   bool remove_chunk(Chunk& chunk) EXCLUDES(mu_);
+  /// Puts back a chunk that was removed, unless some of its bytes are here or under way by another
+  /// road now. True if it is in the tree.
+  bool restore_chunk(ChunkPtr chunk) EXCLUDES(mu_);
 
   std::vector<ChunkPtr> chunks() const EXCLUDES(mu_);  ///< in order of begin
   std::vector<ByteRange> flight_ranges() const EXCLUDES(mu_);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_system.h"
 #include "base/unique_fd.h"
 
 namespace rangecache::cache {
@@ -32,7 +33,7 @@ class Verifier : public testing::Test {
     }
   }
   bool verify(std::uint64_t blocks) {
-    auto result = verify_blocks(fd_.get(), kChunk, checksums_, blocks);
+    auto result = verify_blocks(posix_file_system(), fd_.get(), kChunk, checksums_, blocks);
     EXPECT_TRUE(result) << result.error().message();
     return result && *result;
   }
@@ -98,14 +99,17 @@ TEST_F(Verifier, AllSixtyFourBlocksCanBeProved) {
   for (int i = 0; i < 64; ++i)
     checksums_.push_back(block_checksum(data_.data() + i * kBlockSize, kBlockSize));
   const ByteRange chunk = ByteRange::at(0, data_.size());
-  EXPECT_TRUE(verify_blocks(fd_.get(), chunk, checksums_, ~std::uint64_t{0}).value());
+  EXPECT_TRUE(
+      verify_blocks(posix_file_system(), fd_.get(), chunk, checksums_, ~std::uint64_t{0}).value());
   flip_byte(64 * kBlockSize - 1);
-  EXPECT_FALSE(verify_blocks(fd_.get(), chunk, checksums_, std::uint64_t{1} << 63).value());
+  EXPECT_FALSE(
+      verify_blocks(posix_file_system(), fd_.get(), chunk, checksums_, std::uint64_t{1} << 63)
+          .value());
 }
 
 TEST_F(Verifier, ADiskThatFailsIsAnErrorAndNotAVerdict) {
   const UniqueFd write_only(::open("/dev/null", O_WRONLY | O_CLOEXEC));
-  const auto result = verify_blocks(write_only.get(), kChunk, checksums_, 1);
+  const auto result = verify_blocks(posix_file_system(), write_only.get(), kChunk, checksums_, 1);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kIo);
   EXPECT_EQ(result.error().sys_errno, EBADF);

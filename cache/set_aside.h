@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "cache/chunk.h"
+#include "cache/version.h"
+#include "rangecache/byte_range.h"
+
+namespace rangecache::cache {
+
+/// Chunks whose file could not be opened or read although nothing says that its bytes are bad
+/// (EIO, EMFILE, ENOMEM). They are out of their version's tree, so that readers get the bytes from
+/// the origin, but keep their file, their charge and their place in the eviction policy, and come
+/// back after a while: 1 s, then twice as long for each time that they fail again, at most 60 s.
+///
+/// The store thread's. Times are the clock's monotonic nanoseconds.
+class SetAside {
+ public:
+  explicit SetAside(const Clock& clock) : clock_(clock) {}
+
+  /// False if it is here already.
+  bool add(ChunkPtr chunk);
+  /// It is removed for good.
+  void forget(Chunk& chunk) { chunks_.erase(&chunk); }
+  /// Is some of `range` set aside? Then it must not be stored again beside it.
+  bool overlaps(const Version& version, ByteRange range) const;
+  /// Brings back those whose time has come, or `all`. The bytes of one may be under way for a
+  /// reader just now: then it stays until the next call.
+  void restore(bool all);
+  /// All of them, for a checkpoint: some may be in their trees.
+  std::vector<ChunkPtr> chunks() const;
+
+ private:
+  struct Entry {
+    ChunkPtr chunk;
+    std::int64_t delay_ns = 0;
+    std::int64_t until_ns = 0;
+    /// Out of its tree; else it was put back, and is known for its next delay, and because a reader
+    /// that failed on it before may take it out once more.
+    bool out = true;
+  };
+
+  const Clock& clock_;
+  std::unordered_map<const Chunk*, Entry> chunks_;
+};
+
+}  // namespace rangecache::cache

@@ -30,8 +30,7 @@ struct OpenChunk {
 /// outside the locks.
 class OpenChunks {
  public:
-  OpenChunks(ChunkStore& store, const DiskBreaker& breaker, std::size_t max_open,
-             Metrics& metrics);
+  OpenChunks(ChunkStore& store, const DiskBreaker& breaker, std::size_t max_open, Metrics& metrics);
 
   /// The slice of `part` (which lies within the chunk). Blocks that were not proved since the
   /// start are checked against their checksums first. kNotFound: evicted or vanished;

@@ -12,6 +12,8 @@ constexpr std::int64_t kMaxDelay_ns = 60'000'000'000;
 }  // namespace
 
 bool SetAside::add(ChunkPtr chunk) {
+  MutexLock lock(mu_);
+  if (chunk->evicted) return false;  // forget() may have been here already
   Entry& entry = chunks_[chunk.get()];
   if (entry.chunk && entry.out) return false;
   entry.delay_ns =
@@ -22,7 +24,13 @@ bool SetAside::add(ChunkPtr chunk) {
   return true;
 }
 
+void SetAside::forget(Chunk& chunk) {
+  MutexLock lock(mu_);
+  chunks_.erase(&chunk);
+}
+
 bool SetAside::overlaps(const Version& version, ByteRange range) const {
+  MutexLock lock(mu_);
   return std::any_of(chunks_.begin(), chunks_.end(), [&](const auto& entry) {
     const Chunk& chunk = *entry.second.chunk;
     return chunk.version == &version && chunk.range.overlaps(range);
@@ -30,6 +38,7 @@ bool SetAside::overlaps(const Version& version, ByteRange range) const {
 }
 
 void SetAside::restore(bool all) {
+  MutexLock lock(mu_);
   const std::int64_t now = clock_.monotonic_ns();
   for (auto it = chunks_.begin(); it != chunks_.end();) {
     Entry& entry = it->second;
@@ -46,6 +55,7 @@ void SetAside::restore(bool all) {
 }
 
 std::vector<ChunkPtr> SetAside::chunks() const {
+  MutexLock lock(mu_);
   std::vector<ChunkPtr> all;
   for (const auto& [key, entry] : chunks_) all.push_back(entry.chunk);
   return all;

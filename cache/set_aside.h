@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "cache/chunk.h"
 #include "cache/version.h"
 #include "rangecache/byte_range.h"
@@ -16,22 +17,24 @@ namespace rangecache::cache {
 /// the origin, but keep their file, their charge and their place in the eviction policy, and come
 /// back after a while: 1 s, then twice as long for each time that they fail again, at most 60 s.
 ///
-/// The store thread's. Times are the clock's monotonic nanoseconds.
+/// Thread-safe; a version's lock may be taken under its own. Times are the clock's monotonic
+/// nanoseconds.
 class SetAside {
  public:
   explicit SetAside(const Clock& clock) : clock_(clock) {}
 
-  /// False if it is here already.
-  bool add(ChunkPtr chunk);
-  /// It is removed for good.
-  void forget(Chunk& chunk) { chunks_.erase(&chunk); }
+  /// Then the caller takes it out of its tree: in this order a checkpoint that looks into the
+  /// trees first misses none. False if it is here already, or evicted.
+  bool add(ChunkPtr chunk) EXCLUDES(mu_);
+  /// It is evicted.
+  void forget(Chunk& chunk) EXCLUDES(mu_);
   /// Is some of `range` set aside? Then it must not be stored again beside it.
-  bool overlaps(const Version& version, ByteRange range) const;
+  bool overlaps(const Version& version, ByteRange range) const EXCLUDES(mu_);
   /// Brings back those whose time has come, or `all`. The bytes of one may be under way for a
   /// reader just now: then it stays until the next call.
-  void restore(bool all);
+  void restore(bool all) EXCLUDES(mu_);
   /// All of them, for a checkpoint: some may be in their trees.
-  std::vector<ChunkPtr> chunks() const;
+  std::vector<ChunkPtr> chunks() const EXCLUDES(mu_);
 
  private:
   struct Entry {
@@ -44,7 +47,8 @@ class SetAside {
   };
 
   const Clock& clock_;
-  std::unordered_map<const Chunk*, Entry> chunks_;
+  mutable Mutex mu_;
+  std::unordered_map<const Chunk*, Entry> chunks_ GUARDED_BY(mu_);
 };
 
 }  // namespace rangecache::cache

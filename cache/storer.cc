@@ -251,13 +251,13 @@ void Storer::remove(Chunk& chunk, const char* why) {
   const ChunkPtr keep(&chunk);
   const VersionPtr version = chunk.version->shared_from_this();
   if (!grace_.remove(chunk)) parts_.policy.remove(chunk);
-  set_aside_.forget(chunk);
   chunks_.add(-1);
   version->remove_chunk(chunk);
   // First no new readers, then no name, then the space: in this order no reader can hold a
   // descriptor that nobody counts.
   const std::uint64_t charge = std::exchange(chunk.charge, 0);
   parts_.open_chunks.retire(chunk, Charge(parts_.ledger, charge));
+  set_aside_.forget(chunk);
   if (auto removed = parts_.store.remove_chunk(version->id(), chunk.range);
       !removed && removed.error().code != ErrorCode::kNotFound) {
     // What stands on the disk stays counted; the next start looks for it (no clean mark).
@@ -294,8 +294,8 @@ void Storer::discard(ChunkPtr chunk) {
 }
 
 void Storer::set_aside(ChunkPtr chunk, const Error& error) {
+  if (!set_aside_.add(chunk)) return;
   loop_.post([this, chunk = std::move(chunk), error] {
-    if (chunk->evicted || chunk->charge == 0 || !set_aside_.add(chunk)) return;
     parts_.breaker.fault(DiskBreaker::Fault::kRead, error);
     if (!parts_.breaker.reads_allowed()) return;  // said once
     log_warning("{}: bytes of {} come from the origin for a while", error.message(),

@@ -189,8 +189,7 @@ void Version::open_chunk(const Effects::ChunkWanted& wanted, Effects& next) {
       log_warning("{}: the chunk is dropped, its bytes are fetched again", slice.error().message());
       context_.storer.discard(wanted.chunk);
     } else {
-      // That it cannot be read now does not make it bad. The store thread hears of it before it
-      // gets these bytes again from the origin.
+      // That it cannot be read now does not make it bad.
       context_.storer.set_aside(wanted.chunk, slice.error());
     }
   }

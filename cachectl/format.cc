@@ -164,11 +164,12 @@ std::string format_stats(const std::string& stats_json) {
       row("evicted", fmt::format("{} in {:.0f} chunks", human_bytes(stats("evicted_bytes_total")),
                                  stats("evicted_chunks_total")));
   if (stats("disk_breaker_open") > 0) {
-    text += row("disk", "FAILS: nothing new is kept until it works again");
+    text += row("warning", "the disk FAILS: nothing new is kept until it works again");
   } else if (stats("disk_below_floor") > 0) {
-    text += row("disk", fmt::format("FULL: {} free, {} are left to others; nothing new is kept",
-                                    human_bytes(stats("disk_free_bytes")),
-                                    human_bytes(stats("disk_floor_bytes"))));
+    text += row(
+        "warning",
+        fmt::format("the disk is FULL: {} free, {} are left to others; nothing new is kept",
+                    human_bytes(stats("disk_free_bytes")), human_bytes(stats("disk_floor_bytes"))));
   }
   text += row("directory", stats.text("cache_dir"));
   return text + mounts_of(stats) + faults_of(stats);

@@ -60,7 +60,7 @@ TEST(CachectlFormat, StatsTellOfADiskThatFailsOrIsFull) {
               HasSubstr("FAILS: nothing new is kept"));
   EXPECT_THAT(format_stats(R"({"metrics":{"rangecache_disk_below_floor":1,
                               "rangecache_disk_free_bytes":1024}})"),
-              HasSubstr("FULL: 1 KiB free"));
+              HasSubstr("FULL: 1.0 KiB free"));
   EXPECT_THAT(format_stats(R"({"metrics":{"rangecache_disk_free_bytes":1024}})"),
               Not(HasSubstr("warning")));
 }

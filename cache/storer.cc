@@ -370,6 +370,7 @@ void Storer::probe() {
   auto result = probe_disk(parts_.files, parts_.store);
   if (result && parts_.manifest.wants_checkpoint()) result = checkpoint();
   parts_.breaker.probed(result);
+  // Not at the first failure: a disk that is full for a moment should not cost what is cached.
   if (!result) return make_room_after(result.error());
   set_aside_.restore(/*all=*/true);
   flush();
@@ -395,7 +396,6 @@ void Storer::flush() {
     faults_.add();
     parts_.breaker.fault(DiskBreaker::Fault::kWrite, flushed.error());
     log_warning("the manifest cannot be written: {}", flushed.error().message());
-    make_room_after(flushed.error());
   }
   account_manifest();
   if (parts_.manifest.wants_checkpoint()) (void)checkpoint();
@@ -429,7 +429,6 @@ Result<void> Storer::checkpoint() {
   if (!written) {
     faults_.add();
     parts_.breaker.trip(written.error());
-    make_room_after(written.error());
   }
   account_manifest();
   return written;

@@ -140,7 +140,7 @@ TEST_F(DiskFaultsTest, AFullDiskMakesRoomAndIsUsedAgain) {
   read_and_keep("large");
   files_.fail(Call::kWrite, ENOSPC, 1, FaultyFileSystem::kAlways);
   for (const char* key : {"a", "b", "huge", "large"}) EXPECT_EQ(cache().read_all(key, 1), "");
-  wait_for([&] { return cache().metric("rangecache_evicted_chunks_total") > 0; });
+  turn_until([&] { return cache().metric("rangecache_evicted_chunks_total") > 0; });
   EXPECT_TRUE(cache().disk_within(UINT64_MAX));
   files_.heal();
   turn_until([&] { return !breaker_open(); });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace rangecache {
@@ -17,7 +18,7 @@ class Clock {
 /// The system's clocks (CLOCK_MONOTONIC, CLOCK_REALTIME). Lives for the whole process.
 const Clock& system_clock();
 
-/// A clock that stands still until it is told. For tests; not thread-safe while it is turned.
+/// A clock that stands still until it is told. For tests; turn it from one thread.
 class ManualClock final : public Clock {
  public:
   std::int64_t monotonic_ns() const override { return monotonic_ns_; }
@@ -28,8 +29,8 @@ class ManualClock final : public Clock {
   }
 
  private:
-  std::int64_t monotonic_ns_ = 1'000'000'000;
-  std::int64_t unix_s_ = 1'700'000'000;
+  std::atomic<std::int64_t> monotonic_ns_ = 1'000'000'000;
+  std::atomic<std::int64_t> unix_s_ = 1'700'000'000;
 };
 
 }  // namespace rangecache

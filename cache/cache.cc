@@ -71,10 +71,13 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
                         .sync = options_.durability == Durability::kStrict});
   if (options_.durability == Durability::kBatch)
     sync_ = std::make_unique<BackgroundSync>(files, store_->directory(), metrics_);
-  open_chunks_ = std::make_unique<OpenChunks>(*store_, *policy_, options_.max_open_chunks,
-                                              metrics_);
-  storer_ = std::make_unique<Storer>(
-      Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_, metrics_, sync_.get()});
+  breaker_ = std::make_unique<DiskBreaker>(clock_, metrics_);
+  open_chunks_ = std::make_unique<OpenChunks>(*store_, *policy_, *breaker_,
+                                              options_.max_open_chunks, metrics_);
+  storer_ =
+      std::make_unique<Storer>(Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_,
+                                             *breaker_, files, clock_, metrics_, sync_.get()},
+                               Storer::Options{options_.keep_free_bytes, options_.look_after_ms});
   context_ = std::make_unique<VersionContext>(
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);

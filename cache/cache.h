@@ -16,6 +16,7 @@
 #include "cache/catalog.h"
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
+#include "cache/disk_breaker.h"
 #include "cache/eviction.h"
 #include "cache/freshness_policy.h"
 #include "cache/ledger.h"
@@ -42,6 +43,8 @@ struct CacheOptions {
   Durability durability = Durability::kNone;
   std::uint64_t merge_bytes_per_second = 64 << 20;  ///< 0: chunks are not merged
   std::chrono::milliseconds merge_settle_time{1000};
+  std::uint64_t keep_free_bytes = 0;   ///< free disk space that is left to others; 0: no floor
+  std::int64_t look_after_ms = 1'000;  ///< how often the disk is looked after, in real time
 };
 
 /// The smallest limits that let the cache do its work.
@@ -92,6 +95,7 @@ class Cache {
   std::unique_ptr<ChunkStore> store_;
   std::unique_ptr<Manifest> manifest_;
   std::unique_ptr<BackgroundSync> sync_;
+  std::unique_ptr<DiskBreaker> breaker_;
   std::unique_ptr<OpenChunks> open_chunks_;
   std::unique_ptr<Storer> storer_;
   std::unique_ptr<VersionContext> context_;

@@ -20,7 +20,8 @@ struct ChunkFlags {
   /// Set before the file is unlinked, under the OpenChunks shard lock.
   std::atomic<bool> evicted{false};
   bool indexed = false;  ///< in its version's tree; guarded by its lock
-  bool counted = false;  ///< in the ledger and the eviction policy; the store thread's
+  /// A read-ahead brought it and no reader has used it yet (see ReadAheadGrace).
+  std::atomic<bool> unread_ahead{false};
 };
 
 /// The index entry of one chunk file. Its version's tree holds a reference, and so does who

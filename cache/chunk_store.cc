@@ -185,6 +185,8 @@ std::string ChunkStore::temp_path() {
 }
 
 Result<void> ChunkStore::restore_directory(const VersionId& id) {
+  if (files_.make_directory(version_path(id), kDirectoryMode)) return {};
+  RC_TRY(files_.make_directory(directory_ + "/objects", kDirectoryMode));
   RC_TRY(files_.make_directory(fmt::format("{}/objects/{}", directory_, id.hex().substr(0, 2)),
                                kDirectoryMode));
   return files_.make_directory(version_path(id), kDirectoryMode);

@@ -35,13 +35,14 @@ class ChunkStore {
                                                   Durability durability = Durability::kNone);
 
   const std::string& directory() const { return directory_; }
+  FileSystem& files() const { return files_; }
   std::string chunk_path(const VersionId& id, ByteRange range) const;
   /// A name in tmp/ that no other write has.
   std::string temp_path();
 
   /// Makes the version's directory and its `meta` file. Fine if they are there.
   Result<void> create_version(const VersionRecord& record);
-  /// Makes just the directory again, should somebody have removed it.
+  /// Makes just the directory (and objects/) again, should somebody have removed it.
   Result<void> restore_directory(const VersionId& id);
   /// Removes an empty version. What is missing already is fine.
   Result<void> remove_version(const VersionId& id);
@@ -72,7 +73,6 @@ class ChunkStore {
   /// Reads an open chunk file whole; its block checksums if its bytes are what its attribute says,
   /// kCorrupt if not.
   Result<std::vector<std::uint32_t>> prove(const VersionId& id, ByteRange range, int fd) const;
-  FileSystem& files() const { return files_; }
 
  private:
   ChunkStore(FileSystem& files, std::string directory, Durability durability)

@@ -82,6 +82,7 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
       case PlanPart::Kind::kPiece:
         slot.ready = true;
         slot.slice = slice_of(part.piece, part.range);
+        part.piece->unread_ahead = false;
         if (bytes) bytes->memory += part.range.size();
         break;
       case PlanPart::Kind::kFlight:
@@ -272,6 +273,7 @@ bool Coalescer::ensure_piece(Flight& flight, BufferPool& pool) {
   auto buffer = pool.try_allocate(end - begin);
   if (!buffer) return false;
   flight.filling = std::make_shared<Piece>(ByteRange{begin, end}, std::move(buffer));
+  flight.filling->unread_ahead = flight.priority == Priority::kReadAhead;
   pieces_[begin] = flight.filling;
   return true;
 }
@@ -361,6 +363,7 @@ void Coalescer::release_filling(Flight& flight, bool whole, Effects& effects) {
     piece->truncate(kept);
   }
   piece->seal();
+  if (flight.priority != Priority::kReadAhead) piece->unread_ahead = false;
   effects.store.push_back(std::move(piece));
 }
 

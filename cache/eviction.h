@@ -20,7 +20,9 @@ class EvictionHook {
   enum class Queue : std::uint32_t { kNone, kSmall, kMain };
 
   // The caller's, constant while in a policy.
-  std::uint32_t pages : 30 = 0;  ///< the entry's weight, in kPageSize: up to 4 TiB
+  std::uint32_t pages : 29 = 0;  ///< the entry's weight, in kPageSize: up to 2 TiB
+  /// The caller's own mark, at any time: it shares this word because there are millions of them.
+  bool counted : 1 = false;
 
   // The policy's own.
   Queue queue : 2 = Queue::kNone;

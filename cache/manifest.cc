@@ -325,6 +325,12 @@ Result<void> Manifest::flush() {
   return {};
 }
 
+void Manifest::notice_loss() {
+  if (!recording()) return;
+  const auto status = files_.status(path(Kind::kJournal, generation_));
+  broken_ = !status && status.error().code == ErrorCode::kNotFound;
+}
+
 std::uint64_t Manifest::journal_bytes_since_base() const {
   std::uint64_t bytes = 0;
   for (auto it = generations_.lower_bound(base_); it != generations_.end(); ++it)
@@ -344,6 +350,7 @@ bool Manifest::wants_checkpoint() const {
 Result<std::unique_ptr<CheckpointWriter>> Manifest::begin_checkpoint() {
   (void)flush();  // if it fails the new journal says so
   const std::uint64_t next = generation_ + 1;
+  RC_TRY(files_.make_directory(directory_, 0700));  // should somebody have removed it
   RC_TRY(begin_journal(next));
   std::string temp = directory_ + "/checkpoint.new";
   RC_ASSIGN(UniqueFd fd, files_.open(temp, O_WRONLY | O_CREAT | O_TRUNC, 0600));

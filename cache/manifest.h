@@ -81,6 +81,8 @@ class Manifest {
   /// What is flushed is kept. When not, nothing may be added to the disk that it would not name.
   bool recording() const { return journal_ && !broken_; }
 
+  /// Looks whether the journal still has its name: who removes it breaks it.
+  void notice_loss();
   /// The journals have outgrown the checkpoint, or records are missing from them.
   bool wants_checkpoint() const;
   /// Begins a new generation. The writer takes the state as it is now or later, version by version,

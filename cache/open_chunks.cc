@@ -26,19 +26,23 @@ bool begins_a_use(const Chunk* chunk, ByteRange part) {
 
 }  // namespace
 
-OpenChunks::OpenChunks(ChunkStore& store, EvictionPolicy& policy, std::size_t max_open,
-                       Metrics& metrics)
+OpenChunks::OpenChunks(ChunkStore& store, EvictionPolicy& policy, const DiskBreaker& breaker,
+                       std::size_t max_open, Metrics& metrics)
     : store_(store),
       policy_(policy),
+      breaker_(breaker),
       max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)),
       corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
                                       "Chunks whose bytes did not match their checksums")) {}
 
 Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
+  if (!breaker_.reads_allowed())
+    return Error(ErrorCode::kBusy, "the cache disk is left alone because it fails");
   RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
   const BlockSpan wanted = chunk->blocks_of(part);
   if (!chunk->blocks.proved(wanted)) RC_TRY(prove(*file, *chunk, wanted));
   if (begins_a_use(chunk.get(), part)) policy_.touched(*chunk);
+  if (chunk->unread_ahead.load(std::memory_order_relaxed)) chunk->unread_ahead = false;
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
 }

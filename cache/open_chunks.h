@@ -12,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "cache/chunk.h"
 #include "cache/chunk_store.h"
+#include "cache/disk_breaker.h"
 #include "cache/ledger.h"
 #include "rangecache/result.h"
 
@@ -29,11 +30,13 @@ struct OpenChunk {
 /// outside the locks.
 class OpenChunks {
  public:
-  OpenChunks(ChunkStore& store, EvictionPolicy& policy, std::size_t max_open, Metrics& metrics);
+  OpenChunks(ChunkStore& store, EvictionPolicy& policy, const DiskBreaker& breaker,
+             std::size_t max_open, Metrics& metrics);
 
   /// The slice of `part` (which lies within the chunk). Blocks that were not proved since the
   /// start are checked against their checksums first. kNotFound: evicted or vanished;
-  /// kCorrupt: bytes do not match; kIo: the disk failed.
+  /// kCorrupt: bytes do not match; else the disk failed, or is left alone because it does (kBusy),
+  /// which says nothing about the chunk.
   Result<Slice> slice(const ChunkPtr& chunk, ByteRange part);
 
   /// The chunk is about to be unlinked: no new slices. Its space is charged until the last
@@ -62,6 +65,7 @@ class OpenChunks {
 
   ChunkStore& store_;
   EvictionPolicy& policy_;
+  const DiskBreaker& breaker_;
   const std::size_t max_open_per_shard_;
   Counter& corrupt_chunks_;
   std::array<Shard, kShards> shards_;

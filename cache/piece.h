@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -40,6 +41,9 @@ class Piece {
   void seal();
   bool sealed() const { return sealed_; }
   const std::vector<std::uint32_t>& checksums() const { return checksums_; }
+
+  /// A read-ahead brings it, and no reader has asked for its bytes so far.
+  std::atomic<bool> unread_ahead{false};
 
  private:
   ByteRange range_;

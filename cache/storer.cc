@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/disk_probe.h"
 
 namespace rangecache::cache {
 namespace {
@@ -16,6 +17,7 @@ namespace {
 constexpr std::int64_t kFaultLogInterval_ns = 5'000'000'000;  // a full disk must not fill the log
 constexpr std::uint64_t kEvictOnNoSpace = 16 * kPieceSize;
 constexpr std::uint64_t kMaxUndeleted = 4;
+constexpr int kTrimSlice = 8;  // chunks, before others on the store thread have their turn
 constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
 constexpr std::size_t kDumpSlice = 8192;              // records: a few milliseconds
 
@@ -23,7 +25,7 @@ Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
 
 }  // namespace
 
-Storer::Storer(Parts parts)
+Storer::Storer(Parts parts, Options options)
     : parts_(parts),
       evicted_chunks_(
           parts.metrics.counter("rangecache_evicted_chunks_total", "Chunks removed to make room")),
@@ -31,9 +33,18 @@ Storer::Storer(Parts parts)
                                            "Bytes of chunks removed to make room")),
       faults_(parts.metrics.counter("rangecache_cache_faults_total",
                                     "Failures of the cache disk that readers did not see")),
+      left_out_bytes_(parts.metrics.counter(
+          "rangecache_left_out_bytes_total",
+          "Bytes served but not kept: the disk fails, or is needed by others")),
       chunks_(parts.metrics.gauge("rangecache_chunks", "Chunks on disk")),
       walk_gauge_(parts.metrics.gauge("rangecache_walking",
                                       "1 while files of an unclean stop are looked for")),
+      look_after_ms_(options.look_after_ms),
+      marks_(Watermarks::of(parts.ledger.limit())),
+      free_space_(parts.files, parts.store.directory(), options.keep_free_bytes, parts.clock,
+                  parts.metrics),
+      grace_(parts.clock, parts.ledger.limit() / 8),
+      set_aside_(parts.clock),
       loop_("rc-store") {}
 
 Storer::~Storer() { stop(); }
@@ -42,7 +53,10 @@ void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()>
   writer_ = &writer;
   all_versions_ = std::move(all_versions);
   started_ = true;
-  loop_.post([this] { flush(); });
+  loop_.post([this] {
+    flush();
+    look_after_disk();
+  });
 }
 
 // --- storing ----------------------------------------------------------------------------------
@@ -56,17 +70,18 @@ void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
 void Storer::begin(Job job) {
   const ByteRange range = job.piece->filled();
   if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
-  if (!parts_.manifest.recording())
-    return drop(job, Error(ErrorCode::kIo, "the manifest cannot be written"));
   job.charge = Ledger::chunk_charge(range.size());
+  if (!may_be_kept(job)) return leave_out(job);
   if (!reserve(job.charge)) {
     return drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
   }
   if (auto made = ensure_directory(*job.version); !made) {
     parts_.ledger.release(job.charge);
+    parts_.breaker.fault(DiskBreaker::Fault::kWrite, made.error());
     make_room_after(made.error());
     return drop(job, made.error());
   }
+  free_space_.begin(job.charge);
   ++job.version->on_disk.files;
   writing_.insert({job.version->id(), range.begin, range.end});
 
@@ -87,38 +102,59 @@ void Storer::begin(Job job) {
 void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   const ByteRange range = job.piece->filled();
   writing_.erase(writing_.find({job.version->id(), range.begin, range.end}));
+  free_space_.finished(job.charge, disk_bytes.has_value());
   if (!disk_bytes) {
     --job.version->on_disk.files;
     parts_.ledger.release(job.charge);
+    parts_.breaker.fault(DiskBreaker::Fault::kWrite, disk_bytes.error());
     make_room_after(disk_bytes.error());
     drop(job, disk_bytes.error());
     return forget_if_empty(job.version);
   }
   ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums(), /*proved=*/true));
   job.version->piece_stored(*job.piece, chunk);
-  count(*chunk);
+  count(*chunk, job.piece->unread_ahead);
   if (on_stored_) on_stored_(job.version);
   parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
   if (parts_.sync) parts_.sync->wrote(range.size());
   flush_soon();
+  trim_soon();
+}
+
+bool Storer::may_be_kept(const Job& job) {
+  return parts_.breaker.writes_allowed() && parts_.manifest.recording() &&
+         fits_beside_strays(job.charge + kDirectoryCharge) && leaves_floor(job.charge) &&
+         // A chunk with these bytes is still on the disk, and may come back.
+         !set_aside_.overlaps(*job.version, job.piece->filled());
+}
+
+void Storer::leave_out(const Job& job) {
+  left_out_bytes_.add(job.piece->filled().size());
+  job.version->piece_dropped(*job.piece);
 }
 
 /// Its space is in the ledger: from here on it can be evicted.
-void Storer::count(Chunk& chunk) {
+void Storer::count(Chunk& chunk, bool read_ahead) {
   chunk.counted = true;
   chunk.pages = static_cast<std::uint32_t>(Ledger::chunk_charge(chunk.range.size()) /
                                            EvictionHook::kPageSize);
   chunk.ghost_key = static_cast<std::uint32_t>(
       ((chunk.version->id().low ^ chunk.range.begin) * 0x9e3779b97f4a7c15ULL) >> 32);
-  parts_.policy.insert(chunk);
+  if (read_ahead) {
+    chunk.unread_ahead = true;
+    grace_.add(ChunkPtr(&chunk));
+  } else {
+    parts_.policy.insert(chunk);
+  }
   chunks_.add(1);
+  end_grace();
 }
 
 /// The reverse; returns the bytes that are still in the ledger.
 std::uint64_t Storer::discount(Chunk& chunk) {
   CHECK(chunk.counted);
   chunk.counted = false;
-  parts_.policy.remove(chunk);
+  if (!grace_.remove(chunk)) parts_.policy.remove(chunk);
   chunks_.add(-1);
   return Ledger::chunk_charge(chunk.range.size());
 }
@@ -126,7 +162,7 @@ std::uint64_t Storer::discount(Chunk& chunk) {
 void Storer::drop(const Job& job, const Error& error) {
   job.version->piece_dropped(*job.piece);
   faults_.add();
-  const std::int64_t now = system_clock().monotonic_ns();
+  const std::int64_t now = parts_.clock.monotonic_ns();
   if (now - last_fault_logged_ns_ < kFaultLogInterval_ns && last_fault_logged_ns_ != 0) return;
   last_fault_logged_ns_ = now;
   log_warning("{}: bytes of {} are served but not kept", error.message(), job.version->url());
@@ -151,14 +187,17 @@ Result<void> Storer::ensure_directory(Version& version) {
 bool Storer::reserve(std::uint64_t bytes) {
   // Where files cannot be deleted, forgetting more of them makes no room.
   const std::uint64_t enough = undeleted_ + kMaxUndeleted;
-  if (strays_ > 0 && (strays_ > parts_.ledger.limit() ||
-                      parts_.ledger.used() + bytes > parts_.ledger.limit() - strays_)) {
-    return false;  // files that nobody has counted yet may stand there
-  }
+  if (!fits_beside_strays(bytes)) return false;
   while (!parts_.ledger.try_reserve(bytes)) {
     if (undeleted_ >= enough || !evict_one()) return false;
   }
   return true;
+}
+
+/// Files that nobody has counted yet may stand on the disk until the walk is through.
+bool Storer::fits_beside_strays(std::uint64_t bytes) const {
+  return strays_ == 0 || (strays_ <= parts_.ledger.limit() &&
+                          parts_.ledger.used() + bytes <= parts_.ledger.limit() - strays_);
 }
 
 void Storer::make_room_after(const Error& error) {
@@ -168,9 +207,63 @@ void Storer::make_room_after(const Error& error) {
   }
 }
 
+/// Makes room in the file system for what is new, by what is old of ours, but not for others:
+/// that is the business of look_after_disk().
+bool Storer::leaves_floor(std::uint64_t bytes) {
+  std::uint64_t missing = free_space_.missing_for(bytes);
+  if (free_space_.below()) {
+    trim_soon();
+    return false;
+  }
+  for (int i = 0; missing > 0 && i < kTrimSlice; ++i) {
+    if (!evict_one()) return false;
+    missing = free_space_.missing_for(bytes);
+  }
+  return missing == 0;
+}
+
+void Storer::end_grace() {
+  while (const ChunkPtr chunk = grace_.leave()) parts_.policy.insert(*chunk);
+}
+
+void Storer::trim_soon() {
+  if (!started_ || trim_posted_ || !wants_trim()) return;
+  trim_posted_ = true;
+  loop_.post([this] {
+    trim_posted_ = false;
+    trim();
+  });
+}
+
+bool Storer::wants_trim() {
+  if (stopping_) return false;
+  const std::uint64_t used = parts_.ledger.used();
+  trimming_ = used > (trimming_ ? marks_.low : marks_.high);
+  // Files of a disk that fails cannot be counted on to go; of a full one, they can.
+  const DiskBreaker& breaker = parts_.breaker;
+  if (!breaker.writes_allowed() && breaker.cause() != ErrorCode::kNoSpace) return false;
+  return trimming_ || free_space_.missing() > 0;
+}
+
+/// One slice: evicts ahead of need, so that writes need not wait for it.
+void Storer::trim() {
+  const std::uint64_t undeleted = undeleted_;
+  for (int i = 0; i < kTrimSlice; ++i) {
+    if (!wants_trim() || !evict_one() || undeleted_ > undeleted) return;
+  }
+  trim_soon();
+}
+
 bool Storer::evict_one() {
+  end_grace();
   EvictionHook* victim = parts_.policy.victim();
-  if (!victim) return false;
+  if (!victim) {
+    const ChunkPtr graced = grace_.leave(/*force=*/true);
+    if (!graced) return false;
+    parts_.policy.insert(*graced);
+    victim = parts_.policy.victim();
+    if (!victim) return false;
+  }
   Chunk& chunk = chunk_of(*victim);
   evicted_chunks_.add();
   evicted_bytes_.add(chunk.range.size());
@@ -195,13 +288,17 @@ void Storer::delete_file(Chunk& chunk, const char* why) {
   // First no new readers, then no name, then the space: in this order no reader can hold a
   // descriptor that nobody counts.
   parts_.open_chunks.retire(chunk, Charge(parts_.ledger, charge));
+  set_aside_.forget(chunk);
   if (auto removed = parts_.store.remove_chunk(chunk.version->id(), chunk.range);
       !removed && removed.error().code != ErrorCode::kNotFound) {
     // What stands on the disk stays counted; the next start looks for it (no clean mark).
     parts_.ledger.charge_existing(charge);
     ++undeleted_;
     faults_.add();
+    parts_.breaker.fault(DiskBreaker::Fault::kWrite, removed.error());
     log_warning("a chunk that is {} cannot be deleted: {}", why, removed.error().message());
+  } else {
+    free_space_.deleted(charge);
   }
 }
 
@@ -220,6 +317,16 @@ void Storer::forget_if_empty(const VersionPtr& version) {
 void Storer::discard(ChunkPtr chunk) {
   loop_.post([this, chunk = std::move(chunk)] {
     if (chunk->counted) remove(*chunk, "bad");
+  });
+}
+
+void Storer::set_aside(ChunkPtr chunk, const Error& error) {
+  if (!set_aside_.add(chunk)) return;
+  loop_.post([this, chunk = std::move(chunk), error] {
+    parts_.breaker.fault(DiskBreaker::Fault::kRead, error);
+    if (!parts_.breaker.reads_allowed()) return;  // said once
+    log_warning("{}: bytes of {} come from the origin for a while", error.message(),
+                chunk->version->url());
   });
 }
 
@@ -250,7 +357,8 @@ void Storer::note(VersionPtr version) {
 bool Storer::begin_merge(const VersionPtr& version, ByteRange range) {
   std::promise<bool> begun;
   loop_.post([&] {
-    const bool can = !stopping_ && parts_.manifest.recording() && strays_ == 0 &&
+    const bool can = !stopping_ && parts_.breaker.writes_allowed() && parts_.manifest.recording() &&
+                     strays_ == 0 && !free_space_.below() &&
                      parts_.ledger.try_reserve(Ledger::chunk_charge(range.size()));
     if (can) {
       ++version->on_disk.files;  // so that its directory stays
@@ -292,9 +400,13 @@ bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
   parts_.manifest.append_chunk({version->id(), merged->range, merged->blocks.checksums()});
   for (const ChunkPtr& source : sources)
     parts_.manifest.append_chunk_removed(version->id(), source->range);
-  flush();
-  if (!parts_.manifest.recording() || !version->replace_chunks(sources, merged)) {
+  const bool written_down = parts_.breaker.writes_allowed() && parts_.manifest.flush();
+  flush_soon();
+  if (!written_down || !version->replace_chunks(sources, merged)) {
     parts_.manifest.append_chunk_removed(version->id(), merged->range);
+    for (const ChunkPtr& source : sources) {
+      if (source->counted) parts_.manifest.append_chunk(record(*source));
+    }
     return false;
   }
   std::uint8_t uses = 0;
@@ -367,7 +479,7 @@ void Storer::settle(const Strays& strays) {
   VersionPtr version = find_(strays.id);
   const auto unknown = [&](ByteRange range) {
     return !writing_.contains({strays.id, range.begin, range.end}) &&
-           !(version && version->has_chunk(range));
+           !(version && (version->has_chunk(range) || set_aside_.overlaps(*version, range)));
   };
   for (const ByteRange range : strays.chunks) {
     if (!unknown(range)) continue;
@@ -403,6 +515,39 @@ void Storer::walk_done(bool complete) {
   });
 }
 
+// --- looking after the disk -------------------------------------------------------------------
+
+void Storer::look_after_disk() {
+  if (stopping_) return;
+  free_space_.look();
+  end_grace();
+  probe();
+  if (parts_.breaker.writes_allowed()) {
+    parts_.manifest.notice_loss();
+    if (parts_.manifest.wants_checkpoint()) flush();
+  }
+  if (parts_.breaker.reads_allowed()) restore_set_aside(/*all=*/false);
+  trim_soon();
+  loop_.call_after_ms(look_after_ms_, [this] { look_after_disk(); });
+}
+
+void Storer::probe() {
+  if (!parts_.breaker.begin_probe()) return;
+  auto result = probe_disk(parts_.files, parts_.store);
+  if (result && parts_.manifest.wants_checkpoint()) result = begin_checkpoint();
+  parts_.breaker.probed(result);
+  // Not at the first failure: a disk that is full for a moment should not cost what is cached.
+  if (!result) return make_room_after(result.error());
+  restore_set_aside(/*all=*/true);
+  flush();
+}
+
+/// They may have missed a checkpoint that is being written: they were in no tree.
+void Storer::restore_set_aside(bool all) {
+  for (const ChunkPtr& chunk : set_aside_.restore(all))
+    parts_.manifest.append_chunk(record(*chunk));
+}
+
 // --- manifest ---------------------------------------------------------------------------------
 
 void Storer::flush_soon() {
@@ -417,12 +562,15 @@ void Storer::flush_soon() {
 }
 
 void Storer::flush() {
+  // While the breaker is open its probe decides when the manifest is tried again.
+  if (!parts_.breaker.writes_allowed() && !stopping_) return;
   if (auto flushed = parts_.manifest.flush(); !flushed) {
     faults_.add();
+    parts_.breaker.fault(DiskBreaker::Fault::kWrite, flushed.error());
     log_warning("the manifest cannot be written: {}", flushed.error().message());
   }
   account_manifest();
-  if (parts_.manifest.wants_checkpoint()) begin_checkpoint();
+  if (parts_.manifest.wants_checkpoint()) (void)begin_checkpoint();
 }
 
 void Storer::account_manifest() {
@@ -436,16 +584,27 @@ void Storer::account_manifest() {
   manifest_charge_ = wanted;
 }
 
-void Storer::begin_checkpoint() {
-  if (dump_ || stopping_ || !started_) return;
+/// Without it what is new would not be known to the next start: a failure opens the breaker.
+Result<void> Storer::begin_checkpoint() {
+  if (stopping_ || !started_) return {};
+  // One that was begun before records were lost does not have them.
+  if (dump_ && parts_.manifest.recording()) return {};
+  dump_.reset();
   auto writer = parts_.manifest.begin_checkpoint();
   if (!writer) {
     faults_.add();
-    log_warning("the manifest cannot be compacted: {}", writer.error().message());
-    return;
+    parts_.breaker.trip(writer.error());
+    return writer.error();
   }
   dump_ = Dump{*std::move(writer), all_versions_(), 0, 0};
   loop_.post([this] { continue_checkpoint(); });
+  return {};
+}
+
+ChunkRecord Storer::record(const Chunk& chunk) {
+  ChunkRecord record{chunk.version->id(), chunk.range, {}};
+  if (chunk.blocks.known()) record.checksums = chunk.blocks.checksums();
+  return record;
 }
 
 /// One slice, so that what else waits for this thread gets its turn. Versions and chunks that come
@@ -462,11 +621,7 @@ void Storer::continue_checkpoint() {
     if (dump_->offset == 0) dump_->writer->version(version->record());
     ++records;
     const auto chunks = version->chunks_from(dump_->offset, kDumpSlice);
-    for (const ChunkPtr& chunk : chunks) {
-      ChunkRecord record{version->id(), chunk->range, {}};
-      if (chunk->blocks.known()) record.checksums = chunk->blocks.checksums();
-      dump_->writer->chunk(record);
-    }
+    for (const ChunkPtr& chunk : chunks) dump_->writer->chunk(record(*chunk));
     records += chunks.size();
     if (chunks.size() < kDumpSlice) {
       ++dump_->next;
@@ -479,11 +634,12 @@ void Storer::continue_checkpoint() {
     loop_.post([this] { continue_checkpoint(); });
     return;
   }
+  for (const ChunkPtr& chunk : set_aside_.chunks()) dump_->writer->chunk(record(*chunk));
   auto finished = parts_.manifest.finish_checkpoint(std::move(dump_->writer));
   dump_.reset();
   if (!finished) {
     faults_.add();
-    log_warning("the manifest cannot be compacted: {}", finished.error().message());
+    parts_.breaker.trip(finished.error());
   }
   account_manifest();
 }

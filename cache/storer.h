@@ -15,11 +15,16 @@
 #include "cache/chunk.h"
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
+#include "cache/disk_breaker.h"
 #include "cache/eviction.h"
+#include "cache/free_space.h"
 #include "cache/ledger.h"
 #include "cache/manifest.h"
 #include "cache/open_chunks.h"
+#include "cache/read_ahead_grace.h"
+#include "cache/set_aside.h"
 #include "cache/version.h"
+#include "cache/watermarks.h"
 
 namespace rangecache::cache {
 
@@ -29,7 +34,10 @@ namespace rangecache::cache {
 ///
 /// The life of a piece:  store() -> space reserved (evicting) -> written, renamed -> in the
 /// version's tree, in the eviction policy, in the journal. At any failure the piece is dropped,
-/// its reservation released, the fault counted: readers have its bytes anyway (promise 3).
+/// its reservation released, the fault counted: readers have its bytes anyway (promise 3). While
+/// the disk fails (DiskBreaker) or others need its space (FreeSpace), pieces are dropped unwritten.
+///
+/// Once a second it looks after the disk: free space, the breaker's probe, chunks set aside.
 class Storer {
  public:
   struct Parts {
@@ -38,10 +46,17 @@ class Storer {
     Ledger& ledger;
     EvictionPolicy& policy;
     OpenChunks& open_chunks;
+    DiskBreaker& breaker;
+    FileSystem& files;
+    const Clock& clock;
     Metrics& metrics;
     BackgroundSync* sync;  ///< may be null
   };
-  explicit Storer(Parts parts);
+  struct Options {
+    std::uint64_t keep_free_bytes = 0;   ///< the floor of free disk space; 0: none
+    std::int64_t look_after_ms = 1'000;  ///< how often it looks after the disk, in real time
+  };
+  Storer(Parts parts, Options options);
   ~Storer();
 
   /// The writer is made after the storer because it needs its own threads; call before store().
@@ -54,6 +69,9 @@ class Storer {
   void store(VersionPtr version, std::shared_ptr<Piece> piece);
   /// The chunk's file is missing or bad: forget it, delete what is there. Any thread.
   void discard(ChunkPtr chunk);
+  /// The chunk's file cannot be opened or read now: its bytes come from the origin for a while.
+  /// The caller then removes it from its version. Any thread.
+  void set_aside(ChunkPtr chunk, const Error& error);
   /// Evicts these chunks (not those in the making), then calls `done` on the store thread.
   void evict(std::vector<ChunkPtr> chunks,
              UniqueFunction<void(std::uint64_t chunks, std::uint64_t bytes)> done);
@@ -109,12 +127,24 @@ class Storer {
   bool replace(const VersionPtr& version, const ChunkPtr& merged,
                const std::vector<ChunkPtr>& sources);
   void begin(Job job);
-  void count(Chunk& chunk);
+  void count(Chunk& chunk, bool read_ahead = false);
   std::uint64_t discount(Chunk& chunk);
   void finish(Job job, Result<std::uint64_t> disk_bytes);
   void drop(const Job& job, const Error& error);
+  void leave_out(const Job& job);
+  bool may_be_kept(const Job& job);
+  bool leaves_floor(std::uint64_t bytes);
   bool reserve(std::uint64_t bytes);
   bool evict_one();
+  void end_grace();
+  void trim_soon();
+  void trim();
+  bool wants_trim();
+  bool fits_beside_strays(std::uint64_t bytes) const;
+  void look_after_disk();
+  void restore_set_aside(bool all);
+  static ChunkRecord record(const Chunk& chunk);
+  void probe();
   void remove(Chunk& chunk, const char* why);
   void delete_file(Chunk& chunk, const char* why);
   void make_room_after(const Error& error);
@@ -123,7 +153,7 @@ class Storer {
   void flush_soon();
   void flush();
   void account_manifest();
-  void begin_checkpoint();
+  Result<void> begin_checkpoint();
   void continue_checkpoint();
   void settle(const Strays& strays);
   void enter(const ChunkPtr& chunk);
@@ -135,8 +165,14 @@ class Storer {
   Counter& evicted_chunks_;
   Counter& evicted_bytes_;
   Counter& faults_;
+  Counter& left_out_bytes_;
   Gauge& chunks_;
   Gauge& walk_gauge_;
+  const std::int64_t look_after_ms_;
+  const Watermarks marks_;
+  FreeSpace free_space_;
+  ReadAheadGrace grace_;
+  SetAside set_aside_;
   std::function<void(const VersionPtr&)> on_stored_;
   /// Names that files are about to get: no strays.
   std::multiset<std::tuple<VersionId, std::uint64_t, std::uint64_t>> writing_;
@@ -156,6 +192,8 @@ class Storer {
   std::optional<Dump> dump_;
   bool started_ = false;
   bool flush_posted_ = false;
+  bool trim_posted_ = false;
+  bool trimming_ = false;  ///< above the high mark, on the way to the low one
   bool stopping_ = false;
   std::int64_t last_fault_logged_ns_ = 0;
   EventLoop loop_;  // last: its thread uses everything above

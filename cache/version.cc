@@ -184,8 +184,14 @@ void Version::open_chunk(const Effects::ChunkWanted& wanted, Effects& next) {
   }
   if (!wanted.chunk->evicted) {
     context_.cache_faults.add();
-    log_warning("{}: the chunk is dropped, its bytes are fetched again", slice.error().message());
-    context_.storer.discard(wanted.chunk);
+    const ErrorCode code = slice.error().code;
+    if (code == ErrorCode::kCorrupt || code == ErrorCode::kNotFound) {
+      log_warning("{}: the chunk is dropped, its bytes are fetched again", slice.error().message());
+      context_.storer.discard(wanted.chunk);
+    } else {
+      // That it cannot be read now does not make it bad.
+      context_.storer.set_aside(wanted.chunk, slice.error());
+    }
   }
   remove_chunk(*wanted.chunk);
   MutexLock lock(mu_);
@@ -267,6 +273,7 @@ void Version::insert_chunk(ChunkPtr chunk) {
 
 bool Version::insert_in_gap(ChunkPtr chunk) {
   MutexLock lock(mu_);
+  if (chunk->indexed) return true;
   if (!coalescer_.is_gap(chunk->range)) return false;
   cached_bytes_ += chunk->range.size();
   coalescer_.insert_chunk(std::move(chunk));

@@ -90,7 +90,7 @@ class Version : public std::enable_shared_from_this<Version> {
   void piece_stored(const Piece& piece, ChunkPtr chunk) EXCLUDES(mu_);
   void piece_dropped(const Piece& piece) EXCLUDES(mu_);
   void insert_chunk(ChunkPtr chunk) EXCLUDES(mu_);
-  /// Only if nothing of its range is on disk, in memory or under way; false otherwise.
+  /// Only if nothing of its range is on disk, in memory or under way. True if it is in the tree.
   bool insert_in_gap(ChunkPtr chunk) EXCLUDES(mu_);
   bool remove_chunk(Chunk& chunk) EXCLUDES(mu_);
   /// Puts `merged` in the place of `sources`, which cover its range. False, and nothing is done, if

@@ -47,11 +47,12 @@ std::string mounts_of(const Stats& stats) {
 }
 
 std::string faults_of(const Stats& stats) {
-  constexpr std::array<std::pair<const char*, const char*>, 6> kFaults{{
+  constexpr std::array<std::pair<const char*, const char*>, 7> kFaults{{
       {"origin_errors_total", "requests that the origin failed"},
       {"origin_retries_total", "requests that were tried again"},
       {"stale_reads_total", "reads refused because the object had changed"},
       {"cache_faults_total", "faults of the cache disk (readers did not notice)"},
+      {"disk_breaker_opened_total", "times that the cache disk was left alone for a while"},
       {"corrupt_chunks_total", "chunks with wrong bytes (fetched again)"},
       {"socket_shed_total", "clients dropped because they did not read"},
   }};
@@ -162,6 +163,14 @@ std::string format_stats(const std::string& stats_json) {
   text +=
       row("evicted", fmt::format("{} in {:.0f} chunks", human_bytes(stats("evicted_bytes_total")),
                                  stats("evicted_chunks_total")));
+  if (stats("disk_breaker_open") > 0) {
+    text += row("warning", "the disk FAILS: nothing new is kept until it works again");
+  } else if (stats("disk_below_floor") > 0) {
+    text += row(
+        "warning",
+        fmt::format("the disk is FULL: {} free, {} are left to others; nothing new is kept",
+                    human_bytes(stats("disk_free_bytes")), human_bytes(stats("disk_floor_bytes"))));
+  }
   text += row("directory", stats.text("cache_dir"));
   return text + mounts_of(stats) + faults_of(stats);
 }

@@ -19,7 +19,7 @@ namespace {
 
 /// Options as typed; checked by to_config().
 struct Raw {
-  std::string config_file, cache_dir, cache_size,
+  std::string config_file, cache_dir, cache_size, keep_free,
       memory_limit = "256MiB", socket, log_level = "info", log_file, freshness = "http",
       stale_if_error = "0s", eviction = "s3fifo", durability = "none", writer = "auto", urls;
   std::vector<std::string> mount;
@@ -45,6 +45,11 @@ void declare(CLI::App& app, Raw& raw) {
   app.add_option(
          "--cache-size", raw.cache_size,
          "Hard limit of the cache directory, e.g. 20GiB (default: a fifth of the free space)")
+      ->type_name("SIZE");
+  app.add_option(
+         "--keep-free", raw.keep_free,
+         "Free disk space that the cache leaves to others, e.g. 10GiB; 0: none (default: 5% "
+         "of the disk, at most 1GiB)")
       ->type_name("SIZE");
   app.add_option("--memory-limit", raw.memory_limit, "Limit of object bytes held in memory")
       ->type_name("SIZE")
@@ -154,8 +159,13 @@ std::string default_cache_directory() {
   return home_directory() + "/.cache/rangecache";
 }
 
-/// A fifth of what is free where the cache will stand, but at most 64 GiB.
-Result<std::uint64_t> default_size(const std::string& directory) {
+/// Of the file system that the cache will stand on, in bytes.
+struct Space {
+  std::uint64_t size = 0;
+  std::uint64_t free = 0;
+};
+
+Result<Space> space_at(const std::string& directory) {
   std::filesystem::path existing = std::filesystem::absolute(directory);
   std::error_code error;
   while (existing.has_parent_path() && existing != existing.parent_path() &&
@@ -165,9 +175,18 @@ Result<std::uint64_t> default_size(const std::string& directory) {
   struct statvfs space {};
   if (statvfs(existing.c_str(), &space) != 0)
     return Error(ErrorCode::kIo, "cannot tell the free space of " + existing.string(), errno);
-  const std::uint64_t free_bytes = std::uint64_t{space.f_bavail} * space.f_frsize;
-  const std::uint64_t share = std::min<std::uint64_t>(free_bytes / 5, 64ULL << 30);
+  return Space{std::uint64_t{space.f_blocks} * space.f_frsize,
+               std::uint64_t{space.f_bavail} * space.f_frsize};
+}
+
+/// A fifth of what is free, but at most 64 GiB.
+std::uint64_t default_size(const Space& space) {
+  const std::uint64_t share = std::min<std::uint64_t>(space.free / 5, 64ULL << 30);
   return std::max(share, cache::kMinSizeBytes);
+}
+
+std::uint64_t default_keep_free(const Space& space) {
+  return std::min<std::uint64_t>(space.size / 20, 1ULL << 30);
 }
 
 Result<std::uint64_t> size_option(const char* name, const std::string& text, std::uint64_t least) {
@@ -182,10 +201,17 @@ Result<Config> to_config(const Raw& raw) {
   Config config;
   config.cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
   if (raw.cache_size.empty()) {
-    RC_ASSIGN(config.cache.size_bytes, default_size(config.cache.directory));
+    RC_ASSIGN(const Space space, space_at(config.cache.directory));
+    config.cache.size_bytes = default_size(space);
   } else {
     RC_ASSIGN(config.cache.size_bytes,
               size_option("cache-size", raw.cache_size, cache::kMinSizeBytes));
+  }
+  if (raw.keep_free.empty()) {
+    RC_ASSIGN(const Space space, space_at(config.cache.directory));
+    config.cache.keep_free_bytes = default_keep_free(space);
+  } else {
+    RC_ASSIGN(config.cache.keep_free_bytes, size_option("keep-free", raw.keep_free, 0));
   }
   RC_ASSIGN(config.cache.memory_bytes,
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));

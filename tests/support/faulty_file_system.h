@@ -75,6 +75,8 @@ class FaultyFileSystem final : public FileSystem {
     MutexLock lock(mu_);
     return failures_;
   }
+  /// What free_bytes() says from now on. Called on any thread.
+  void free_bytes_as(std::function<std::uint64_t()> free) { free_ = std::move(free); }
   /// Called before each rename, outside the lock.
   void before_rename(std::function<void(const std::string& from, const std::string& to)> hook) {
     before_rename_ = std::move(hook);
@@ -121,7 +123,7 @@ class FaultyFileSystem final : public FileSystem {
   Result<std::uint64_t> free_bytes(const std::string& path) override {
     if (const int e = fault(Call::kFreeBytes, path))
       return error_from_errno(e, "cannot look at " + path);
-    return target_.free_bytes(path);
+    return free_ ? Result<std::uint64_t>(free_()) : target_.free_bytes(path);
   }
   Result<void> rename(const std::string& from, const std::string& to) override {
     if (before_rename_) before_rename_(from, to);
@@ -208,6 +210,7 @@ class FaultyFileSystem final : public FileSystem {
 
   FileSystem& target_;
   std::function<void(const std::string&, const std::string&)> before_rename_;
+  std::function<std::uint64_t()> free_;
   mutable Mutex mu_;
   std::vector<Fault> faults_ GUARDED_BY(mu_);
   int calls_[static_cast<int>(Call::kCount)] GUARDED_BY(mu_) = {};

@@ -55,6 +55,16 @@ TEST(CachectlFormat, StatsTellOfTroubleOnlyWhenThereIsSome) {
   EXPECT_THAT(format_stats(trouble), HasSubstr("2  chunks with wrong bytes"));
 }
 
+TEST(CachectlFormat, StatsTellOfADiskThatFailsOrIsFull) {
+  EXPECT_THAT(format_stats(R"({"metrics":{"rangecache_disk_breaker_open":1}})"),
+              HasSubstr("FAILS: nothing new is kept"));
+  EXPECT_THAT(format_stats(R"({"metrics":{"rangecache_disk_below_floor":1,
+                              "rangecache_disk_free_bytes":1024}})"),
+              HasSubstr("FULL: 1.0 KiB free"));
+  EXPECT_THAT(format_stats(R"({"metrics":{"rangecache_disk_free_bytes":1024}})"),
+              Not(HasSubstr("warning")));
+}
+
 TEST(CachectlFormat, OldVersionsAreMarked) {
   CachedObject object;
   object.info = {.url = "http://h/f",

@@ -316,6 +316,11 @@ std::vector<ChunkPtr> Version::chunks_from(std::uint64_t offset, std::size_t lim
   return chunks;
 }
 
+ChunkPtr Version::chunk_at(std::uint64_t offset) const {
+  MutexLock lock(mu_);
+  return ChunkPtr(coalescer_.chunks().covering(offset));
+}
+
 ChunkPtr Version::chunk_of(ByteRange range) const {
   MutexLock lock(mu_);
   for (Chunk* chunk = coalescer_.chunks().first_overlap(range); chunk;

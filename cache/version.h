@@ -100,6 +100,7 @@ class Version : public std::enable_shared_from_this<Version> {
   std::vector<ChunkPtr> chunks() const EXCLUDES(mu_);  ///< in order of begin
   /// At most `limit` of them, from the first that begins at `offset` or later.
   std::vector<ChunkPtr> chunks_from(std::uint64_t offset, std::size_t limit) const EXCLUDES(mu_);
+  ChunkPtr chunk_at(std::uint64_t offset) const EXCLUDES(mu_);  ///< that has this byte; or null
   ChunkPtr chunk_of(ByteRange range) const EXCLUDES(mu_);  ///< exactly this one; or null
   bool has_chunk(ByteRange range) const { return static_cast<bool>(chunk_of(range)); }
   std::vector<ByteRange> flight_ranges() const EXCLUDES(mu_);

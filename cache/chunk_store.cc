@@ -159,8 +159,12 @@ Result<void> ChunkStore::check_format() {
   {
     RC_ASSIGN(const UniqueFd fd, files_.open(temp, O_WRONLY | O_CREAT | O_TRUNC, kFileMode));
     RC_TRY(files_.write_all(fd.get(), std::as_bytes(std::span(std::string_view(kFormat))), 0));
+    // Once in a cache's life, whatever its durability: a power cut must not leave a name whose
+    // bytes are zeros, which would be a format that nobody knows.
+    RC_TRY(files_.sync(fd.get()));
   }
-  return files_.rename(temp, path);
+  RC_TRY(files_.rename(temp, path));
+  return sync_directory(directory_);
 }
 
 Result<void> ChunkStore::sweep_temporary() {

@@ -117,6 +117,37 @@ ObjectMap get_object_map(Reader& in) {
   return map;
 }
 
+void put(Writer& out, const VerifyPart& part) {
+  out.u64(part.chunks);
+  out.u64(part.bytes);
+  out.u64(part.total_bytes);
+  out.u32(static_cast<std::uint32_t>(part.bad.size()));
+  for (const BadChunk& bad : part.bad) {
+    out.string(bad.url);
+    out.u64(bad.range.begin);
+    out.u64(bad.range.end);
+    out.u8(bad.repaired ? 1 : 0);
+  }
+  out.string(part.next);
+}
+
+VerifyPart get_verify_part(Reader& in) {
+  VerifyPart part;
+  part.chunks = in.u64();
+  part.bytes = in.u64();
+  part.total_bytes = in.u64();
+  part.bad = get_vector<BadChunk>(in, [](Reader& from) {
+    BadChunk bad;
+    bad.url = from.string();
+    bad.range.begin = from.u64();
+    bad.range.end = from.u64();
+    bad.repaired = from.u8() != 0;
+    return bad;
+  });
+  part.next = in.string();
+  return part;
+}
+
 void put(Writer& out, const EvictResult& result) {
   out.u64(result.objects);
   out.u64(result.chunks);

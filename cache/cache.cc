@@ -107,6 +107,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
                            const VersionPtr& version) { merger->merge_soon(version, settle); });
   }
   storer_->start(*writer_, [catalog = catalog_.get()] { return catalog->versions(); });
+  scrubber_ =
+      std::make_unique<Scrubber>(*store_, *storer_, *catalog_, metrics_, options_.scrubbing);
   if (walk) walk_ = std::make_unique<StrayWalk>(*store_, *storer_, *catalog_, find_origin);
   return {};
 }
@@ -153,6 +155,7 @@ void Cache::stop() {
   if (std::exchange(stopped_, true) || !storer_) return;
   walk_.reset();
   if (merger_) merger_->stop();
+  if (scrubber_) scrubber_->stop();
   storer_->stop();
 }
 

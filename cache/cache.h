@@ -24,6 +24,7 @@
 #include "cache/manifest.h"
 #include "cache/merger.h"
 #include "cache/open_chunks.h"
+#include "cache/scrubber.h"
 #include "cache/storer.h"
 #include "cache/stray_walk.h"
 #include "cache/version.h"
@@ -43,6 +44,7 @@ struct CacheOptions {
   Durability durability = Durability::kNone;
   std::uint64_t merge_bytes_per_second = 64 << 20;  ///< 0: chunks are not merged
   std::chrono::milliseconds merge_settle_time{1000};
+  Scrubber::Options scrubbing;
   std::uint64_t keep_free_bytes = 0;   ///< free disk space that is left to others; 0: no floor
   std::int64_t look_after_ms = 1'000;  ///< how often the disk is looked after, in real time
 };
@@ -63,6 +65,7 @@ class Cache {
   ~Cache();
 
   Catalog& catalog() { return *catalog_; }
+  Scrubber& scrubber() { return *scrubber_; }
   const CacheOptions& options() const { return options_; }
   std::uint64_t disk_used() const { return ledger_->used(); }
 
@@ -103,6 +106,7 @@ class Cache {
   std::unique_ptr<ChunkWriter> writer_;
   std::unique_ptr<StrayWalk> walk_;
   std::unique_ptr<Merger> merger_;
+  std::unique_ptr<Scrubber> scrubber_;
   bool stopped_ = false;
 };
 

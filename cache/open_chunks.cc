@@ -1,8 +1,6 @@
 #include "cache/open_chunks.h"
 
-#include <fmt/format.h>
-
-#include "cache/verifier.h"
+#include "cache/prove.h"
 #include "cache/version.h"
 
 namespace rangecache::cache {
@@ -40,16 +38,15 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
     return Error(ErrorCode::kBusy, "the cache disk is left alone because it fails");
   RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
   const BlockSpan wanted = chunk->blocks_of(part);
-  if (!chunk->blocks.proved(wanted)) RC_TRY(prove(*file, *chunk, wanted));
+  if (!chunk->blocks.proved(wanted)) {
+    auto proved = prove(store_, file->fd.get(), *chunk, wanted);
+    if (!proved && proved.error().code == ErrorCode::kCorrupt) corrupt_chunks_.add();
+    RC_TRY(proved);
+  }
   if (begins_a_use(chunk.get(), part)) policy_.touched(*chunk);
   if (chunk->unread_ahead.load(std::memory_order_relaxed)) chunk->unread_ahead = false;
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
-}
-
-Result<void> OpenChunks::prove_all(const ChunkPtr& chunk) {
-  RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
-  return prove(*file, *chunk, chunk->blocks_of(chunk->range));
 }
 
 Result<std::shared_ptr<OpenChunk>> OpenChunks::open(const ChunkPtr& chunk) {
@@ -96,28 +93,6 @@ void OpenChunks::retire(Chunk& chunk, Charge charge) {
   shard.recent.erase(found->second);
   shard.by_chunk.erase(found);
   file->zombie = std::move(charge);
-}
-
-Result<void> OpenChunks::prove(const OpenChunk& file, Chunk& chunk, BlockSpan span) {
-  const auto corrupt = [&] {
-    corrupt_chunks_.add();
-    return Error(ErrorCode::kCorrupt,
-                 fmt::format("chunk {}-{} of {} does not match its checksum", chunk.range.begin,
-                             chunk.range.end, chunk.version->url()));
-  };
-  if (!chunk.blocks.known()) {
-    // Found on the disk: it has to be what its attribute says, as a whole.
-    auto proved = store_.prove(chunk.version->id(), chunk.range, file.fd.get());
-    if (!proved && proved.error().code == ErrorCode::kCorrupt) return corrupt();
-    RC_TRY(proved);
-    chunk.blocks.learn(*proved);
-    return {};
-  }
-  RC_ASSIGN(const bool whole,
-            verify_blocks(store_.files(), file.fd.get(), chunk.range, chunk.blocks, span));
-  if (!whole) return corrupt();
-  chunk.blocks.mark_proved(span);
-  return {};
 }
 
 }  // namespace rangecache::cache

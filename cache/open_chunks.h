@@ -42,8 +42,6 @@ class OpenChunks {
   /// The chunk is about to be unlinked: no new slices. Its space is charged until the last
   /// descriptor is closed, which may be at once.
   void retire(Chunk& chunk, Charge charge);
-  /// Reads the whole file against its checksums.
-  Result<void> prove_all(const ChunkPtr& chunk);
 
  private:
   struct Entry {
@@ -61,7 +59,6 @@ class OpenChunks {
     return shards_[(reinterpret_cast<std::uintptr_t>(chunk) >> 7) % kShards];
   }
   Result<std::shared_ptr<OpenChunk>> open(const ChunkPtr& chunk);
-  Result<void> prove(const OpenChunk& file, Chunk& chunk, BlockSpan span);
 
   ChunkStore& store_;
   EvictionPolicy& policy_;

@@ -251,4 +251,20 @@ std::string format_info(const ObjectInfo& info) {
   return text;
 }
 
+std::string format_verified(const VerifyPart& sum) {
+  std::string text;
+  std::size_t repaired = 0;
+  for (const BadChunk& bad : sum.bad) {
+    text += fmt::format("bad  {}  bytes {} to {}{}\n", bad.url, bad.range.begin, bad.range.end,
+                        bad.repaired ? "  fetched again" : "");
+    repaired += bad.repaired ? 1 : 0;
+  }
+  text += fmt::format("{} in {} chunks verified: ", human_bytes(static_cast<double>(sum.bytes)),
+                      sum.chunks);
+  if (sum.bad.empty()) return text + "all as it came from its origin\n";
+  text += fmt::format("{} bad, dropped from the cache", sum.bad.size());
+  if (repaired > 0) return text + fmt::format(", {} fetched again\n", repaired);
+  return text + "; the next reader fetches them again, or run verify with --repair\n";
+}
+
 }  // namespace rangecache::cachectl

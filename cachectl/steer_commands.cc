@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -30,6 +31,44 @@ void add_evict(CLI::App& app, Context& context) {
       RC_ASSIGN(const EvictResult result, client.evict(*prefix));
       fmt::print("evicted {} in {} chunks of {} objects\n",
                  human_bytes(static_cast<double>(result.bytes)), result.chunks, result.objects);
+      return {};
+    });
+  });
+}
+
+/// The counter on a terminal; nothing where the output goes to a file.
+void show_progress(const VerifyPart& sum) {
+  if (!isatty(STDERR_FILENO)) return;
+  const double share = sum.total_bytes > 0
+                           ? static_cast<double>(sum.bytes) / static_cast<double>(sum.total_bytes)
+                           : 1;
+  fmt::print(stderr, "\r{:3.0f} %  {} of {}, {} bad chunks ", std::min(100.0, 100 * share),
+             human_bytes(static_cast<double>(sum.bytes)),
+             human_bytes(static_cast<double>(sum.total_bytes)), sum.bad.size());
+}
+
+void add_verify(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand(
+      "verify", "Read what is cached against its checksums; exit code 1 if some of it was bad");
+  auto prefix = std::make_shared<std::string>();
+  auto repair = std::make_shared<bool>(false);
+  command->add_option("prefix", *prefix, "Objects whose URL begins with this (default: all)");
+  command->add_flag("--repair", *repair, "Fetch what was bad again at once");
+  command->callback([&context, prefix, repair] {
+    context.run("verify", [&](Client& client) -> Result<void> {
+      VerifyPart sum;
+      do {
+        RC_ASSIGN(VerifyPart part, client.verify(*prefix, *repair, sum.next));
+        sum.chunks += part.chunks;
+        sum.bytes += part.bytes;
+        sum.total_bytes = part.total_bytes;
+        sum.next = std::move(part.next);
+        for (BadChunk& bad : part.bad) sum.bad.push_back(std::move(bad));
+        show_progress(sum);
+      } while (!sum.next.empty());
+      if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K");
+      fmt::print("{}", format_verified(sum));
+      if (!sum.bad.empty()) context.exit_code = kFailed;
       return {};
     });
   });
@@ -72,6 +111,7 @@ void add_shutdown(CLI::App& app, Context& context) {
 
 void add_steer_commands(CLI::App& app, Context& context) {
   add_evict(app, context);
+  add_verify(app, context);
   add_mount(app, context);
   add_unmount(app, context);
   add_shutdown(app, context);

@@ -100,6 +100,15 @@ Result<EvictResult> Client::evict(std::string_view url_prefix) const {
   return ask(*connection_, MessageType::kEvict, text(url_prefix), wire::get_evict_result);
 }
 
+Result<VerifyPart> Client::verify(std::string_view url_prefix, bool repair,
+                                  std::string_view cursor) const {
+  wire::Writer request;
+  request.string(url_prefix);
+  request.u8(repair ? 1 : 0);
+  request.string(cursor);
+  return ask(*connection_, MessageType::kVerify, request.take(), wire::get_verify_part);
+}
+
 Result<MountInfo> Client::mount(std::string_view url, std::string_view mountpoint) const {
   return ask(*connection_, MessageType::kMount, text(url) + text(mountpoint), wire::get_mount_info);
 }

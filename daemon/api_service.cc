@@ -163,6 +163,15 @@ void ApiService::evict(std::string url_prefix, Callback<EvictResult> done) {
       });
 }
 
+void ApiService::verify(std::string url_prefix, bool repair, std::string cursor,
+                        Callback<VerifyPart> done) {
+  parts_.cache.scrubber().verify(
+      [url_prefix](const cache::Version& version) {
+        return begins_with(version.url(), url_prefix);
+      },
+      repair, std::move(cursor), std::move(done));
+}
+
 void ApiService::mount(std::string url, std::string mountpoint, Callback<MountInfo> done) {
   auto address = parts_.origins.resolve(url);
   if (!address) return done(address.error());

@@ -35,6 +35,8 @@ class ApiService final : public Service {
   void cached_objects(std::string url_prefix, Callback<std::vector<CachedObject>> done) override;
   void map(std::string url, Callback<ObjectMap> done) override;
   void evict(std::string url_prefix, Callback<EvictResult> done) override;
+  void verify(std::string url_prefix, bool repair, std::string cursor,
+              Callback<VerifyPart> done) override;
   void mount(std::string url, std::string mountpoint, Callback<MountInfo> done) override;
   void unmount(std::string mountpoint, Callback<MountInfo> done) override;
   void shutdown() override;

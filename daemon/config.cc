@@ -20,8 +20,9 @@ namespace {
 /// Options as typed; checked by to_config().
 struct Raw {
   std::string config_file, cache_dir, cache_size, keep_free,
-      memory_limit = "256MiB", socket, log_level = "info", log_file, freshness = "http",
-      stale_if_error = "0s", eviction = "s3fifo", durability = "none", writer = "auto", urls;
+      scrub_rate = "4MiB", merge_rate = "64MiB", memory_limit = "256MiB", socket,
+      log_level = "info", log_file, freshness = "http", stale_if_error = "0s", eviction = "s3fifo",
+      durability = "none", writer = "auto", urls;
   std::vector<std::string> mount;
   bool daemonize = false;
   bool allow_other = false;
@@ -70,6 +71,14 @@ void declare(CLI::App& app, Raw& raw) {
                  "What a power cut may cost: none (unsynced chunks), batch (the last seconds') or "
                  "strict (no chunk)")
       ->type_name("LEVEL")
+      ->capture_default_str();
+  app.add_option("--scrub-rate", raw.scrub_rate,
+                 "How fast the background verifies what is cached, a second; 0: never")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  app.add_option("--merge-rate", raw.merge_rate,
+                 "How fast the background joins chunks to larger files, a second; 0: never")
+      ->type_name("SIZE")
       ->capture_default_str();
   app.add_option("--writer", raw.writer, "How chunks are written: auto, io_uring or threads")
       ->type_name("KIND")
@@ -215,6 +224,8 @@ Result<Config> to_config(const Raw& raw) {
   }
   RC_ASSIGN(config.cache.memory_bytes,
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
+  RC_ASSIGN(config.cache.scrubbing.bytes_per_second, size_option("scrub-rate", raw.scrub_rate, 0));
+  RC_ASSIGN(config.cache.merge_bytes_per_second, size_option("merge-rate", raw.merge_rate, 0));
   RC_ASSIGN(config.cache.freshness, cache::parse_freshness_policy(raw.freshness));
   RC_ASSIGN(config.cache.freshness.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
   if (raw.eviction == "lru")

@@ -15,9 +15,7 @@ using protocol::MessageType;
 
 constexpr std::size_t kMaxPing = 1024;
 
-bool known(MessageType type) {
-  return type >= MessageType::kPing && type <= MessageType::kShutdown;
-}
+bool known(MessageType type) { return type >= MessageType::kPing && type <= MessageType::kVerify; }
 
 std::vector<DirectoryEntry> to_wire(std::vector<ListEntry> entries) {
   std::vector<DirectoryEntry> out;
@@ -187,6 +185,16 @@ Result<void> Session::dispatch(Address to, wire::Reader& in) {
       const std::uint64_t id = in.u64();
       if (!in.complete()) return malformed(to.type);
       cancel(id);
+      return {};
+    }
+    case MessageType::kVerify: {
+      std::string prefix = in.string();
+      const bool repair = in.u8() != 0;
+      std::string cursor = in.string();
+      if (!in.complete()) return malformed(to.type);
+      begin(to);
+      service_.verify(std::move(prefix), repair, std::move(cursor),
+                      answer_with_value<VerifyPart>(to));
       return {};
     }
     default:

@@ -18,6 +18,7 @@ namespace rangecache::daemon {
 // The words that the daemon and its clients share stand once, in the public header.
 using rangecache::CachedObject;
 using rangecache::EvictResult;
+using rangecache::VerifyPart;
 using rangecache::MountInfo;
 using rangecache::ObjectInfo;
 using rangecache::ObjectMap;
@@ -53,6 +54,10 @@ class Service {
   virtual void map(std::string url, Callback<ObjectMap> done) = 0;
   /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
   virtual void evict(std::string url_prefix, Callback<EvictResult> done) = 0;
+
+  /// One step of a verification; see Client::verify.
+  virtual void verify(std::string url_prefix, bool repair, std::string cursor,
+                      Callback<VerifyPart> done) = 0;
 
   virtual void mount(std::string url, std::string mountpoint, Callback<MountInfo> done) = 0;
   virtual void unmount(std::string mountpoint, Callback<MountInfo> done) = 0;

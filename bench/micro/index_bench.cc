@@ -1,5 +1,5 @@
-// The index at scale: how long a start takes with so many chunks, what they weigh in memory, and how
-// fast they are found, alone and by several threads at once.
+// The index at scale: how long a start takes with so many chunks, what they weigh in memory, and
+// how fast they are found, alone and by several threads at once.
 //
 //   index_bench --chunks 1000000 --objects 100000
 //   index_bench --chunks 10000000 --objects 1000000      needs 3 GB of memory and 1 GB of disk
@@ -85,7 +85,8 @@ std::vector<VersionId> write_manifest(const std::string& directory, std::uint64_
     (*writer)->version(record);
     // Every other one is there, so that they do not merge.
     for (std::uint64_t c = 0; c < each; ++c)
-      (*writer)->chunk({record.id, ByteRange::at(2 * c * kChunkSize, kChunkSize),
+      (*writer)->chunk({record.id,
+                        ByteRange::at(2 * c * kChunkSize, kChunkSize),
                         {static_cast<std::uint32_t>(c)}});
   }
   if (!manifest.finish_checkpoint(*std::move(writer)) || !manifest.close(true)) std::abort();
@@ -129,8 +130,7 @@ void find_chunk(benchmark::State& state) {
 /// The same, all threads in one object.
 void find_chunk_of_one_object(benchmark::State& state) {
   std::mt19937_64 random(static_cast<unsigned>(state.thread_index()) + 1);
-  for (auto _ : state)
-    benchmark::DoNotOptimize(g_versions[0]->chunk_at(random() % g_object_size));
+  for (auto _ : state) benchmark::DoNotOptimize(g_versions[0]->chunk_at(random() % g_object_size));
   state.SetItemsProcessed(state.iterations());
 }
 
@@ -165,10 +165,11 @@ int run(std::uint64_t objects, std::uint64_t chunks) {
   }
   const double opened = seconds_since(start);
   const double heap = static_cast<double>(heap_bytes() - heap_before);
-  fmt::print("opened in {:.2f} s ({:.0f} ns a chunk); heap {:.0f} MiB: {:.0f} bytes a chunk, of "
-             "which {} its index entry\n",
-             opened, opened * 1e9 / static_cast<double>(chunks), heap / (1 << 20),
-             heap / static_cast<double>(chunks), malloc_usable_size(new Chunk(nullptr, {0, 1})));
+  fmt::print(
+      "opened in {:.2f} s ({:.0f} ns a chunk); heap {:.0f} MiB: {:.0f} bytes a chunk, of "
+      "which {} its index entry\n",
+      opened, opened * 1e9 / static_cast<double>(chunks), heap / (1 << 20),
+      heap / static_cast<double>(chunks), malloc_usable_size(new Chunk(nullptr, {0, 1})));
   std::fflush(stdout);
   g_catalog = &(*cache)->catalog();
   g_versions = g_catalog->versions();

@@ -141,6 +141,11 @@ class Client {
   Result<ObjectMap> map(std::string_view url) const;
   /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
   Result<EvictResult> evict(std::string_view url_prefix) const;
+  /// Reads what is cached of the objects whose URL begins with `url_prefix` (empty: of all) against
+  /// its checksums, step by step: `cursor` is "" at first, then VerifyPart::next until that is empty.
+  /// With `repair` bad ranges are fetched again before the answer.
+  Result<VerifyPart> verify(std::string_view url_prefix, bool repair,
+                            std::string_view cursor) const;
   Result<MountInfo> mount(std::string_view url, std::string_view mountpoint) const;
   Result<MountInfo> unmount(std::string_view mountpoint) const;
   Result<void> shutdown() const;  ///< begins an orderly stop of the daemon

@@ -44,6 +44,7 @@ enum class MessageType : std::uint16_t {
   kMount = 15,
   kUnmount = 16,
   kShutdown = 17,
+  kVerify = 18,
 };
 
 inline constexpr std::uint16_t kFlagReply = 1u << 0;

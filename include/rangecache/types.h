@@ -49,6 +49,22 @@ struct EvictResult {
   std::uint64_t bytes = 0;
 };
 
+/// A chunk whose bytes on disk were not those that came from the origin.
+struct BadChunk {
+  std::string url;
+  ByteRange range;
+  bool repaired = false;  ///< fetched again
+};
+
+/// What one step of a verification found. Bad chunks are no longer in the cache.
+struct VerifyPart {
+  std::uint64_t chunks = 0;       ///< looked at in this step
+  std::uint64_t bytes = 0;        ///< of them
+  std::uint64_t total_bytes = 0;  ///< cached of all objects that are to be verified
+  std::vector<BadChunk> bad;
+  std::string next;  ///< the cursor of the next step; empty: this was the last
+};
+
 struct MountInfo {
   std::string url;
   std::string mountpoint;

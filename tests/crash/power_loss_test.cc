@@ -70,8 +70,7 @@ class PowerLoss : public testing::TestWithParam<Durability> {
   std::uint64_t bytes_kept(const PowerCutDisk& disk) const {
     std::set<std::string> current;
     for (int i = 0; i < kObjects; ++i) {
-      const Validator validator{Validator::Kind::kEtag,
-                                "\"v" + std::to_string(version(i)) + "\""};
+      const Validator validator{Validator::Kind::kEtag, "\"v" + std::to_string(version(i)) + "\""};
       current.insert(VersionId::of("http://fake", key(i), validator, size_of(i)).hex());
     }
     std::map<std::string, std::map<std::uint64_t, std::uint64_t>> chunks;
@@ -95,7 +94,8 @@ class PowerLoss : public testing::TestWithParam<Durability> {
   }
   static std::uint64_t disk_bytes(const PowerCutDisk& disk) {
     std::uint64_t bytes = 0;
-    for (const auto& [path, size] : disk.files_below(kDirectory)) bytes += (size + 4095) / 4096 * 4096;
+    for (const auto& [path, size] : disk.files_below(kDirectory))
+      bytes += (size + 4095) / 4096 * 4096;
     return bytes;
   }
 
@@ -153,7 +153,8 @@ TEST_P(PowerLoss, NoCutAtAnyCallMakesAByteWrong) {
       if (HasFatalFailure()) return;
     }
     const std::size_t calls = random() % (disk->history() + 1);
-    const auto mode = random() % 2 ? PowerCutDisk::Mode::kOrdered : PowerCutDisk::Mode::kPerDirectory;
+    const auto mode =
+        random() % 2 ? PowerCutDisk::Mode::kOrdered : PowerCutDisk::Mode::kPerDirectory;
     const std::uint32_t cut_seed = random();
     SCOPED_TRACE("RANGECACHE_SEED=" + std::to_string(seed) + ", point " + std::to_string(point) +
                  ": cut after call " + std::to_string(calls) + " of " +
@@ -168,7 +169,8 @@ TEST_P(PowerLoss, NoCutAtAnyCallMakesAByteWrong) {
   RecordProperty("bytes_on_disk", std::to_string(could));
   RecordProperty("bytes_served_from_it", std::to_string(kept));
   std::printf("%d cuts: files of %.1f MiB of current versions were left, %.1f MiB of them served\n",
-              points, static_cast<double>(could) / (1 << 20), static_cast<double>(kept) / (1 << 20));
+              points, static_cast<double>(could) / (1 << 20),
+              static_cast<double>(kept) / (1 << 20));
   EXPECT_GT(kept, could / 4) << "a cache that throws everything away would pass, too";
 }
 

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from support import (MIB, DuSampler, IntegrationTest, disk_use, main, sha256_of, wait_until,
+from support import (MIB, DuSampler, IntegrationTest, disk_use, main, run, sha256_of, wait_until,
                      write_random)
 
 # A chunk's file is called after its half-open range in hexadecimal (docs/DISK_FORMAT.md).
@@ -118,6 +118,62 @@ class PeacefulRestart(IntegrationTest):
     def _digests(mount):
         return {name: sha256_of(mount.path(name))
                 for name in ["file.bin", *(f"small/{n}.bin" for n in range(50))]}
+
+
+class Verify(IntegrationTest):
+    """Bytes rot in the cache directory: cachectl verify finds them, --repair mends them."""
+
+    def test_a_flipped_bit_is_found_named_and_mended(self):
+        source = write_random(os.path.join(self.root, "file.bin"), 24 * MIB)
+        server = self.nginx()
+        mount = self.daemon(server.url, merge_rate=0).start()
+        self.assertEqual(sha256_of(source), sha256_of(mount.path("file.bin")))
+        wait_until(lambda: self._cached(mount) == 24 * MIB, "all of it is on disk")
+        done = self._verify(mount)
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        self.assertIn("24.0 MiB in", done.stdout)
+
+        self._flip_a_bit(mount)
+        done = self._verify(mount, server.url)
+        self.assertEqual(1, done.returncode)
+        self.assertRegex(done.stdout, rf"bad  {server.url}file.bin  bytes \d+ to \d+\n")
+        self.assertIn("1 bad, dropped", done.stdout)
+        self.assertEqual(0, self._verify(mount).returncode)
+
+        self._flip_a_bit(mount)
+        server.forget()
+        done = self._verify(mount, "--repair")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("1 fetched again", done.stdout)
+        fetched = server.body_bytes()
+        self.assertGreater(fetched, 0)
+        self.assertLess(fetched, 24 * MIB)
+        read = run(os.environ["CACHECTL"], "--socket", mount.socket, "cat", server.url + "file.bin")
+        with open(source, "rb") as file:
+            self.assertEqual(file.read(), read)
+
+    @staticmethod
+    def _verify(mount, *arguments):
+        return subprocess.run([os.environ["CACHECTL"], "--socket", mount.socket, "verify",
+                               *arguments], capture_output=True, text=True, timeout=60)
+
+    @staticmethod
+    def _cached(mount):
+        return sum(os.path.getsize(path) for path in Verify._chunks(mount))
+
+    @staticmethod
+    def _chunks(mount):
+        for directory, _, names in os.walk(os.path.join(mount.cache_dir, "objects")):
+            yield from (os.path.join(directory, name) for name in names if CHUNK_NAME.match(name))
+
+    @staticmethod
+    def _flip_a_bit(mount):
+        path = max(Verify._chunks(mount), key=os.path.getsize)
+        with open(path, "r+b") as chunk:
+            chunk.seek(1000)
+            byte = chunk.read(1)[0]
+            chunk.seek(1000)
+            chunk.write(bytes([byte ^ 1]))
 
 
 class ChangingFile(IntegrationTest):

@@ -1,10 +1,11 @@
 // Drives coalescers with random overlapping reads, failures, cancellations, servers that never
 // answer, readers that lose patience, evictions, merges, chunks found on the disk, new versions of
-// the object and origins that ignore ranges, on a simulated clock (one step, one tick): one seed, one
-// history. Checks after every step:
+// the object and origins that ignore ranges, on a simulated clock (one step, one tick): one seed,
+// one history. Checks after every step:
 //   - no byte is in flight twice (promise 4), and none that is held already is asked for;
 //   - every byte that a reader gets is right, and of its version (promise 1);
-//   - a reader fails only if it gave up, if a flight that it waited for failed, or if its version is
+//   - a reader fails only if it gave up, if a flight that it waited for failed, or if its version
+//   is
 //     gone (promise 5); a reader that gives up costs nobody else a byte;
 //   - when the origin behaves at last, every reader is served, and no memory is held.
 // (That each request carries its version's validator is start_fetch()'s: tests/unit/cache.)
@@ -333,8 +334,8 @@ class World {
 
   void absorb(Effects effects) {
     for (const FlightPtr& flight : effects.start)
-      active_.push_back({flight, flight->range.begin, false, settling_ || pick(15) != 0,
-                         now_ + kFetchTimeout});
+      active_.push_back(
+          {flight, flight->range.begin, false, settling_ || pick(15) != 0, now_ + kFetchTimeout});
     for (auto& piece : effects.store) to_store_.push_back(std::move(piece));
     for (auto& wanted : effects.open) wanted_.push_back(std::move(wanted));
     for (auto& finished : effects.finished) {

@@ -149,7 +149,8 @@ class PowerCutDisk final : public FileSystem {
   Result<void> make_directory(const std::string& path, mode_t) override {
     MutexLock lock(mu_);
     if (directories_.contains(path)) return {};
-    if (!directories_.contains(parent(path))) return error_from_errno(ENOENT, "cannot make " + path);
+    if (!directories_.contains(parent(path)))
+      return error_from_errno(ENOENT, "cannot make " + path);
     directories_.insert(path);
     log_.push_back({Op::kMakeDirectory, nullptr, path, "", 0, {}});
     return {};

@@ -46,6 +46,18 @@ TEST(CachectlFormat, TheMapOfAHugeOrEmptyObjectIsDrawnToo) {
   EXPECT_THAT(format_map(ObjectMap{}, 12, false), Not(HasSubstr("[")));
 }
 
+TEST(CachectlFormat, VerifyNamesEachBadChunkAndSaysWhatBecameOfIt) {
+  VerifyPart sum{7, 7 << 20, 7 << 20, {}, ""};
+  EXPECT_EQ(format_verified(sum), "7.0 MiB in 7 chunks verified: all as it came from its origin\n");
+  sum.bad = {{"http://h/a", {0, 65536}, true}, {"http://h/b", {5, 9}, false}};
+  EXPECT_EQ(format_verified(sum),
+            "bad  http://h/a  bytes 0 to 65536  fetched again\n"
+            "bad  http://h/b  bytes 5 to 9\n"
+            "7.0 MiB in 7 chunks verified: 2 bad, dropped from the cache, 1 fetched again\n");
+  sum.bad.erase(sum.bad.begin());
+  EXPECT_THAT(format_verified(sum), HasSubstr("run verify with --repair"));
+}
+
 TEST(CachectlFormat, StatsTellOfTroubleOnlyWhenThereIsSome) {
   const char* quiet = R"({"version":"1","pid":7,"uptime_s":5,"cache_dir":"/c","mounts":[],
     "metrics":{"rangecache_read_bytes_total":2048,"rangecache_origin_bytes_total":512}})";

@@ -129,6 +129,11 @@ class FakeService final : public Service {
     done(ObjectMap{ObjectInfo{url, 100}, {{0, 10}, {20, 30}}, {{30, 40}}});
   }
   void evict(std::string, Callback<EvictResult> done) override { done(EvictResult{1, 2, 3}); }
+  void verify(std::string prefix, bool repair, std::string cursor,
+              Callback<VerifyPart> done) override {
+    if (cursor.empty()) return done(VerifyPart{10, 1000, 1500, {}, "there"});
+    done(VerifyPart{5, 500, 1500, {{prefix + "a", {3, 9}, repair}}, ""});
+  }
   void mount(std::string url, std::string mountpoint, Callback<MountInfo> done) override {
     done(MountInfo{url, mountpoint});
   }

@@ -224,6 +224,15 @@ TEST_F(SocketServerTest, AdministrationCarriesEveryField) {
   EXPECT_EQ((ByteRange{20, 30}), client.map("u")->chunks[1]);
   EXPECT_EQ((ByteRange{30, 40}), client.map("u")->flights[0]);
   EXPECT_EQ(3u, client.evict("")->bytes);
+  EXPECT_EQ("there", client.verify("x:", true, "")->next);
+  const auto verified = client.verify("x:", true, "there");
+  EXPECT_EQ(500u, verified->bytes);
+  EXPECT_EQ(1500u, verified->total_bytes);
+  ASSERT_EQ(1u, verified->bad.size());
+  EXPECT_EQ("x:a", verified->bad[0].url);
+  EXPECT_EQ((ByteRange{3, 9}), verified->bad[0].range);
+  EXPECT_TRUE(verified->bad[0].repaired);
+  EXPECT_EQ("", verified->next);
   EXPECT_EQ("/m", client.mount("x:", "/m")->mountpoint);
   EXPECT_EQ("/m", client.unmount("/m")->mountpoint);
   EXPECT_EQ(service_.stats_json(), *client.stats_json());

@@ -77,7 +77,7 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   storer_ =
       std::make_unique<Storer>(Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_,
                                              *breaker_, files, clock_, metrics_, sync_.get()},
-                               Storer::Options{options_.keep_free_bytes, options_.look_after_ms});
+                               Storer::Options{options_.keep_free_bytes, options_.look_after_ms, options_.admit_second_use});
   context_ = std::make_unique<VersionContext>(
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);

@@ -42,6 +42,7 @@ struct CacheOptions {
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
   Durability durability = Durability::kNone;
+  bool admit_second_use = false;  ///< keep only what is asked for again
   std::uint64_t merge_bytes_per_second = 64 << 20;  ///< 0: chunks are not merged
   std::chrono::milliseconds merge_settle_time{1000};
   Scrubber::Options scrubbing;

@@ -36,6 +36,9 @@ Storer::Storer(Parts parts, Options options)
       left_out_bytes_(parts.metrics.counter(
           "rangecache_left_out_bytes_total",
           "Bytes served but not kept: the disk fails, or is needed by others")),
+      not_admitted_bytes_(parts.metrics.counter(
+          "rangecache_not_admitted_bytes_total",
+          "Bytes served but not kept: asked for the first time (--admission second-use)")),
       chunks_(parts.metrics.gauge("rangecache_chunks", "Chunks on disk")),
       walk_gauge_(parts.metrics.gauge("rangecache_walking",
                                       "1 while files of an unclean stop are looked for")),
@@ -45,7 +48,9 @@ Storer::Storer(Parts parts, Options options)
                   parts.metrics),
       grace_(parts.clock, parts.ledger.limit() / 8),
       set_aside_(parts.clock),
-      loop_("rc-store") {}
+      loop_("rc-store") {
+  if (options.admit_second_use) admission_.emplace();
+}
 
 Storer::~Storer() { stop(); }
 
@@ -70,6 +75,7 @@ void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
 void Storer::begin(Job job) {
   const ByteRange range = job.piece->filled();
   if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
+  if (!is_admitted(job)) return job.version->piece_dropped(*job.piece);
   job.charge = Ledger::chunk_charge(range.size());
   if (!may_be_kept(job)) return leave_out(job);
   if (!reserve(job.charge)) {
@@ -126,6 +132,15 @@ bool Storer::may_be_kept(const Job& job) {
          fits_beside_strays(job.charge + kDirectoryCharge) && leaves_floor(job.charge) &&
          // A chunk with these bytes is still on the disk, and may come back.
          !set_aside_.overlaps(*job.version, job.piece->filled());
+}
+
+bool Storer::is_admitted(const Job& job) {
+  // A piece is known by its begin: another piece of the same first pass begins elsewhere, and a
+  // second pass like the first cuts its pieces alike.
+  const std::uint64_t key = job.version->id().low + job.piece->begin();
+  if (!admission_ || admission_->admit(key)) return true;
+  not_admitted_bytes_.add(job.piece->filled().size());
+  return false;
 }
 
 void Storer::leave_out(const Job& job) {

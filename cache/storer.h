@@ -11,6 +11,7 @@
 
 #include "base/event_loop.h"
 #include "base/metrics.h"
+#include "cache/admission.h"
 #include "cache/background_sync.h"
 #include "cache/chunk.h"
 #include "cache/chunk_store.h"
@@ -55,6 +56,7 @@ class Storer {
   struct Options {
     std::uint64_t keep_free_bytes = 0;   ///< the floor of free disk space; 0: none
     std::int64_t look_after_ms = 1'000;  ///< how often it looks after the disk, in real time
+    bool admit_second_use = false;       ///< see Admission
   };
   Storer(Parts parts, Options options);
   ~Storer();
@@ -133,6 +135,7 @@ class Storer {
   void drop(const Job& job, const Error& error);
   void leave_out(const Job& job);
   bool may_be_kept(const Job& job);
+  bool is_admitted(const Job& job);
   bool leaves_floor(std::uint64_t bytes);
   bool reserve(std::uint64_t bytes);
   bool evict_one();
@@ -166,12 +169,14 @@ class Storer {
   Counter& evicted_bytes_;
   Counter& faults_;
   Counter& left_out_bytes_;
+  Counter& not_admitted_bytes_;
   Gauge& chunks_;
   Gauge& walk_gauge_;
   const std::int64_t look_after_ms_;
   const Watermarks marks_;
   FreeSpace free_space_;
   ReadAheadGrace grace_;
+  std::optional<Admission> admission_;
   SetAside set_aside_;
   std::function<void(const VersionPtr&)> on_stored_;
   /// Names that files are about to get: no strays.

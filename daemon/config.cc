@@ -22,7 +22,7 @@ struct Raw {
   std::string config_file, cache_dir, cache_size, keep_free,
       scrub_rate = "4MiB", merge_rate = "64MiB", memory_limit = "256MiB", socket,
       log_level = "info", log_file, freshness = "http", stale_if_error = "0s", eviction = "s3fifo",
-      durability = "none", writer = "auto", urls;
+      durability = "none", admission = "all", writer = "auto", urls;
   std::vector<std::string> mount;
   bool daemonize = false;
   bool allow_other = false;
@@ -65,6 +65,10 @@ void declare(CLI::App& app, Raw& raw) {
       ->type_name("TIME")
       ->capture_default_str();
   app.add_option("--eviction", raw.eviction, "What is evicted first: s3fifo or lru")
+      ->type_name("POLICY")
+      ->capture_default_str();
+  app.add_option("--admission", raw.admission,
+                 "What is kept: all, or second-use (only what is asked for again)")
       ->type_name("POLICY")
       ->capture_default_str();
   app.add_option("--durability", raw.durability,
@@ -232,6 +236,10 @@ Result<Config> to_config(const Raw& raw) {
     config.cache.eviction = cache::EvictionKind::kLru;
   else if (raw.eviction != "s3fifo")
     return usage("--eviction " + raw.eviction + ": use s3fifo or lru");
+  if (raw.admission == "second-use")
+    config.cache.admit_second_use = true;
+  else if (raw.admission != "all")
+    return usage("--admission " + raw.admission + ": use all or second-use");
   if (raw.durability == "batch")
     config.cache.durability = cache::Durability::kBatch;
   else if (raw.durability == "strict")

@@ -170,6 +170,7 @@ class BadConfigs(BadInputTest):
     def test_wrong_values_are_named(self):
         for option, value in [("cache-size", "12parsecs"), ("cache-size", "1MiB"),
                               ("freshness", "sometimes"), ("eviction", "random"), ("durability", "some"),
+                              ("admission", "none"),
                               ("log-level", "loud")]:
             with self.subTest(option=option, value=value):
                 daemon = self.daemon(**{option: value})

@@ -19,7 +19,9 @@ constexpr std::uint64_t kEvictOnNoSpace = 16 * kPieceSize;
 constexpr std::uint64_t kMaxUndeleted = 4;
 constexpr int kTrimSlice = 8;  // chunks, before others on the store thread have their turn
 constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
-constexpr std::size_t kDumpSlice = 8192;              // records: a few milliseconds
+constexpr std::uint64_t kSmallPiece = 128 * 1024;
+constexpr std::int64_t kSmallPieceStays_ms = 1'000;
+constexpr std::size_t kDumpSlice = 8192;  // records: a few milliseconds
 
 Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
 
@@ -75,7 +77,7 @@ void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
 void Storer::begin(Job job) {
   const ByteRange range = job.piece->filled();
   if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
-  if (!is_admitted(job)) return job.version->piece_dropped(*job.piece);
+  if (!is_admitted(job)) return turn_away(job);
   job.charge = Ledger::chunk_charge(range.size());
   if (!may_be_kept(job)) return leave_out(job);
   if (!reserve(job.charge)) {
@@ -138,9 +140,14 @@ bool Storer::is_admitted(const Job& job) {
   // A piece is known by its begin: another piece of the same first pass begins elsewhere, and a
   // second pass like the first cuts its pieces alike.
   const std::uint64_t key = job.version->id().low + job.piece->begin();
-  if (!admission_ || admission_->admit(key)) return true;
+  return !admission_ || admission_->admit(key);
+}
+
+void Storer::turn_away(const Job& job) {
   not_admitted_bytes_.add(job.piece->filled().size());
-  return false;
+  if (job.piece->filled().size() > kSmallPiece) return job.version->piece_dropped(*job.piece);
+  // What an open has brought is read next: it should not be fetched twice for that.
+  loop_.call_after_ms(kSmallPieceStays_ms, [job] { job.version->piece_dropped(*job.piece); });
 }
 
 void Storer::leave_out(const Job& job) {

@@ -136,6 +136,7 @@ class Storer {
   void leave_out(const Job& job);
   bool may_be_kept(const Job& job);
   bool is_admitted(const Job& job);
+  void turn_away(const Job& job);
   bool leaves_floor(std::uint64_t bytes);
   bool reserve(std::uint64_t bytes);
   bool evict_one();

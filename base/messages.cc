@@ -117,6 +117,27 @@ ObjectMap get_object_map(Reader& in) {
   return map;
 }
 
+void put(Writer& out, const std::vector<PinInfo>& pins) {
+  out.u32(static_cast<std::uint32_t>(pins.size()));
+  for (const PinInfo& pin : pins) {
+    out.string(pin.prefix);
+    out.string(pin.owner);
+    out.i64(pin.expires_s);
+    out.u64(pin.cached_bytes);
+  }
+}
+
+std::vector<PinInfo> get_pins(Reader& in) {
+  return get_vector<PinInfo>(in, [](Reader& from) {
+    PinInfo pin;
+    pin.prefix = from.string();
+    pin.owner = from.string();
+    pin.expires_s = from.i64();
+    pin.cached_bytes = from.u64();
+    return pin;
+  });
+}
+
 void put(Writer& out, const VerifyPart& part) {
   out.u64(part.chunks);
   out.u64(part.bytes);

@@ -25,6 +25,8 @@ std::vector<CachedObject> get_cached_objects(Reader& in);
 void put(Writer& out, const ObjectMap& map);
 ObjectMap get_object_map(Reader& in);
 
+void put(Writer& out, const std::vector<PinInfo>& pins);
+std::vector<PinInfo> get_pins(Reader& in);
 void put(Writer& out, const VerifyPart& part);
 VerifyPart get_verify_part(Reader& in);
 void put(Writer& out, const EvictResult& result);

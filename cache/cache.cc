@@ -50,9 +50,7 @@ Cache::Cache(CacheOptions options, const Clock& clock, Metrics& metrics)
       clock_(clock),
       metrics_(metrics),
       pool_(std::make_shared<BufferPool>(options_.memory_bytes, metrics)),
-      ledger_(std::make_unique<Ledger>(options_.size_bytes, metrics)),
-      policy_(options_.eviction == EvictionKind::kLru ? make_lru()
-                                                      : make_s3_fifo(options_.size_bytes)) {}
+      ledger_(std::make_unique<Ledger>(options_.size_bytes, metrics)) {}
 
 Result<std::unique_ptr<Cache>> Cache::open(CacheOptions options, FindOrigin find_origin,
                                            FileSystem& files, const Clock& clock,
@@ -72,12 +70,20 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   if (options_.durability == Durability::kBatch)
     sync_ = std::make_unique<BackgroundSync>(files, store_->directory(), metrics_);
   breaker_ = std::make_unique<DiskBreaker>(clock_, metrics_);
-  open_chunks_ = std::make_unique<OpenChunks>(*store_, *policy_, *breaker_,
+  pins_ = std::make_unique<Pins>(files, store_->directory(), clock_);
+  groups_ = std::make_unique<EvictionGroups>(
+      [this](std::uint64_t limit) {
+        return options_.eviction == EvictionKind::kLru ? make_lru() : make_s3_fifo(limit);
+      },
+      options_.size_bytes, options_.quotas, *pins_,
+      static_cast<std::uint64_t>(options_.max_pinned_share *
+                                 static_cast<double>(options_.size_bytes)));
+  open_chunks_ = std::make_unique<OpenChunks>(*store_, *groups_, *breaker_,
                                               options_.max_open_chunks, metrics_);
-  storer_ =
-      std::make_unique<Storer>(Storer::Parts{*store_, *manifest_, *ledger_, *policy_, *open_chunks_,
-                                             *breaker_, files, clock_, metrics_, sync_.get()},
-                               Storer::Options{options_.keep_free_bytes, options_.look_after_ms, options_.admit_second_use});
+  storer_ = std::make_unique<Storer>(
+      Storer::Parts{*store_, *manifest_, *ledger_, *groups_, *open_chunks_, *breaker_, files,
+                    clock_, metrics_, sync_.get()},
+      Storer::Options{options_.keep_free_bytes, options_.look_after_ms, options_.admit_second_use});
   context_ = std::make_unique<VersionContext>(
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);

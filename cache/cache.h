@@ -17,13 +17,14 @@
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
 #include "cache/disk_breaker.h"
-#include "cache/eviction.h"
+#include "cache/eviction_groups.h"
 #include "cache/freshness_policy.h"
 #include "cache/ledger.h"
 #include "cache/loader.h"
 #include "cache/manifest.h"
 #include "cache/merger.h"
 #include "cache/open_chunks.h"
+#include "cache/pins.h"
 #include "cache/scrubber.h"
 #include "cache/storer.h"
 #include "cache/stray_walk.h"
@@ -42,7 +43,9 @@ struct CacheOptions {
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
   Durability durability = Durability::kNone;
-  bool admit_second_use = false;  ///< keep only what is asked for again
+  std::vector<Quota> quotas;                        ///< no two of the same prefix
+  double max_pinned_share = 0.5;                    ///< of the limit
+  bool admit_second_use = false;                    ///< keep only what is asked for again
   std::uint64_t merge_bytes_per_second = 64 << 20;  ///< 0: chunks are not merged
   std::chrono::milliseconds merge_settle_time{1000};
   Scrubber::Options scrubbing;
@@ -67,6 +70,7 @@ class Cache {
 
   Catalog& catalog() { return *catalog_; }
   Scrubber& scrubber() { return *scrubber_; }
+  Pins& pins() { return *pins_; }
   const CacheOptions& options() const { return options_; }
   std::uint64_t disk_used() const { return ledger_->used(); }
 
@@ -95,11 +99,12 @@ class Cache {
   Metrics& metrics_;
   std::shared_ptr<BufferPool> pool_;
   std::unique_ptr<Ledger> ledger_;
-  std::unique_ptr<EvictionPolicy> policy_;
   std::unique_ptr<ChunkStore> store_;
   std::unique_ptr<Manifest> manifest_;
   std::unique_ptr<BackgroundSync> sync_;
   std::unique_ptr<DiskBreaker> breaker_;
+  std::unique_ptr<Pins> pins_;
+  std::unique_ptr<EvictionGroups> groups_;
   std::unique_ptr<OpenChunks> open_chunks_;
   std::unique_ptr<Storer> storer_;
   std::unique_ptr<VersionContext> context_;

@@ -177,9 +177,11 @@ class Lru final : public EvictionPolicy {
     by_use_.insert({entry.uses.queued, &entry});
   }
 
+  /// One for all: an entry is touched through any of them, whichever it is in.
+  static inline std::atomic<std::uint64_t> counter_{0};
+
   std::set<std::pair<std::uint64_t, EvictionHook*>> by_use_;
   std::uint64_t bytes_ = 0;
-  std::atomic<std::uint64_t> counter_{0};
 };
 
 }  // namespace

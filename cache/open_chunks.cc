@@ -24,10 +24,10 @@ bool begins_a_use(const Chunk* chunk, ByteRange part) {
 
 }  // namespace
 
-OpenChunks::OpenChunks(ChunkStore& store, EvictionPolicy& policy, const DiskBreaker& breaker,
+OpenChunks::OpenChunks(ChunkStore& store, EvictionGroups& groups, const DiskBreaker& breaker,
                        std::size_t max_open, Metrics& metrics)
     : store_(store),
-      policy_(policy),
+      groups_(groups),
       breaker_(breaker),
       max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)),
       corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
@@ -43,7 +43,7 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
     if (!proved && proved.error().code == ErrorCode::kCorrupt) corrupt_chunks_.add();
     RC_TRY(proved);
   }
-  if (begins_a_use(chunk.get(), part)) policy_.touched(*chunk);
+  if (begins_a_use(chunk.get(), part)) groups_.touched(*chunk);
   if (chunk->unread_ahead.load(std::memory_order_relaxed)) chunk->unread_ahead = false;
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};

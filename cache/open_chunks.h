@@ -13,6 +13,7 @@
 #include "cache/chunk.h"
 #include "cache/chunk_store.h"
 #include "cache/disk_breaker.h"
+#include "cache/eviction_groups.h"
 #include "cache/ledger.h"
 #include "rangecache/result.h"
 
@@ -30,7 +31,7 @@ struct OpenChunk {
 /// outside the locks.
 class OpenChunks {
  public:
-  OpenChunks(ChunkStore& store, EvictionPolicy& policy, const DiskBreaker& breaker,
+  OpenChunks(ChunkStore& store, EvictionGroups& groups, const DiskBreaker& breaker,
              std::size_t max_open, Metrics& metrics);
 
   /// The slice of `part` (which lies within the chunk). Blocks that were not proved since the
@@ -61,7 +62,7 @@ class OpenChunks {
   Result<std::shared_ptr<OpenChunk>> open(const ChunkPtr& chunk);
 
   ChunkStore& store_;
-  EvictionPolicy& policy_;
+  EvictionGroups& groups_;
   const DiskBreaker& breaker_;
   const std::size_t max_open_per_shard_;
   Counter& corrupt_chunks_;

@@ -23,8 +23,6 @@ constexpr std::uint64_t kSmallPiece = 128 * 1024;
 constexpr std::int64_t kSmallPieceStays_ms = 1'000;
 constexpr std::size_t kDumpSlice = 8192;  // records: a few milliseconds
 
-Chunk& chunk_of(EvictionHook& hook) { return static_cast<Chunk&>(hook); }
-
 }  // namespace
 
 Storer::Storer(Parts parts, Options options)
@@ -41,6 +39,8 @@ Storer::Storer(Parts parts, Options options)
       not_admitted_bytes_(parts.metrics.counter(
           "rangecache_not_admitted_bytes_total",
           "Bytes served but not kept: asked for the first time (--admission second-use)")),
+      pinned_gauge_(parts.metrics.gauge("rangecache_pinned_bytes",
+                                        "Bytes on disk that eviction has spared for a pin")),
       chunks_(parts.metrics.gauge("rangecache_chunks", "Chunks on disk")),
       walk_gauge_(parts.metrics.gauge("rangecache_walking",
                                       "1 while files of an unclean stop are looked for")),
@@ -79,12 +79,14 @@ void Storer::begin(Job job) {
   if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
   if (!is_admitted(job)) return turn_away(job);
   job.charge = Ledger::chunk_charge(range.size());
-  if (!may_be_kept(job)) return leave_out(job);
+  if (!may_be_kept(job) || !make_room_in_quota(*job.version, job.charge)) return leave_out(job);
   if (!reserve(job.charge)) {
     return drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
   }
+  parts_.groups.take(*job.version, job.charge);
   if (auto made = ensure_directory(*job.version); !made) {
     parts_.ledger.release(job.charge);
+    parts_.groups.give_back(*job.version, job.charge);
     parts_.breaker.fault(DiskBreaker::Fault::kWrite, made.error());
     make_room_after(made.error());
     return drop(job, made.error());
@@ -114,6 +116,7 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   if (!disk_bytes) {
     --job.version->on_disk.files;
     parts_.ledger.release(job.charge);
+    parts_.groups.give_back(*job.version, job.charge);
     parts_.breaker.fault(DiskBreaker::Fault::kWrite, disk_bytes.error());
     make_room_after(disk_bytes.error());
     drop(job, disk_bytes.error());
@@ -166,7 +169,7 @@ void Storer::count(Chunk& chunk, bool read_ahead) {
     chunk.unread_ahead = true;
     grace_.add(ChunkPtr(&chunk));
   } else {
-    parts_.policy.insert(chunk);
+    parts_.groups.insert(chunk);
   }
   chunks_.add(1);
   end_grace();
@@ -176,7 +179,7 @@ void Storer::count(Chunk& chunk, bool read_ahead) {
 std::uint64_t Storer::discount(Chunk& chunk) {
   CHECK(chunk.counted);
   chunk.counted = false;
-  if (!grace_.remove(chunk)) parts_.policy.remove(chunk);
+  if (!grace_.remove(chunk)) parts_.groups.remove(chunk);
   chunks_.add(-1);
   return Ledger::chunk_charge(chunk.range.size());
 }
@@ -245,7 +248,7 @@ bool Storer::leaves_floor(std::uint64_t bytes) {
 }
 
 void Storer::end_grace() {
-  while (const ChunkPtr chunk = grace_.leave()) parts_.policy.insert(*chunk);
+  while (const ChunkPtr chunk = grace_.leave()) parts_.groups.insert(*chunk);
 }
 
 void Storer::trim_soon() {
@@ -278,18 +281,32 @@ void Storer::trim() {
 
 bool Storer::evict_one() {
   end_grace();
-  EvictionHook* victim = parts_.policy.victim();
+  Chunk* victim = parts_.groups.victim();
   if (!victim) {
     const ChunkPtr graced = grace_.leave(/*force=*/true);
     if (!graced) return false;
-    parts_.policy.insert(*graced);
-    victim = parts_.policy.victim();
+    parts_.groups.insert(*graced);
+    victim = parts_.groups.victim();
     if (!victim) return false;
   }
-  Chunk& chunk = chunk_of(*victim);
+  evict(*victim);
+  return true;
+}
+
+void Storer::evict(Chunk& victim) {
   evicted_chunks_.add();
-  evicted_bytes_.add(chunk.range.size());
-  remove(chunk, "evicted");
+  evicted_bytes_.add(victim.range.size());
+  remove(victim, "evicted");
+}
+
+bool Storer::make_room_in_quota(Version& version, std::uint64_t bytes) {
+  while (!parts_.groups.room_for(version, bytes)) {
+    Chunk* victim = parts_.groups.victim_of(version);
+    const std::uint64_t undeleted = undeleted_;
+    if (!victim) return false;
+    evict(*victim);
+    if (undeleted_ > undeleted) return false;
+  }
   return true;
 }
 
@@ -306,6 +323,7 @@ void Storer::remove(Chunk& chunk, const char* why) {
 /// Of a chunk that is in no tree any more.
 void Storer::delete_file(Chunk& chunk, const char* why) {
   const std::uint64_t charge = discount(chunk);
+  parts_.groups.give_back(*chunk.version, charge);
   --chunk.version->on_disk.files;
   // First no new readers, then no name, then the space: in this order no reader can hold a
   // descriptor that nobody counts.
@@ -383,6 +401,7 @@ bool Storer::begin_merge(const VersionPtr& version, ByteRange range) {
                      strays_ == 0 && !free_space_.below() &&
                      parts_.ledger.try_reserve(Ledger::chunk_charge(range.size()));
     if (can) {
+      parts_.groups.take(*version, Ledger::chunk_charge(range.size()));
       ++version->on_disk.files;  // so that its directory stays
       writing_.insert({version->id(), range.begin, range.end});
     }
@@ -405,6 +424,7 @@ bool Storer::end_merge(const VersionPtr& version, ByteRange range, ChunkPtr merg
       }
       --version->on_disk.files;
       parts_.ledger.release(Ledger::chunk_charge(range.size()));
+      parts_.groups.give_back(*version, Ledger::chunk_charge(range.size()));
       forget_if_empty(version);
     }
     ended.set_value(replaced);
@@ -437,7 +457,7 @@ bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
     delete_file(*source, "merged");
   }
   count(*merged);
-  for (; uses > 0; --uses) parts_.policy.touched(*merged);
+  for (; uses > 0; --uses) parts_.groups.touched(*merged);
   if (parts_.sync) parts_.sync->wrote(merged->range.size());
   return true;
 }
@@ -460,12 +480,15 @@ void Storer::adopt_chunk(const VersionPtr& version, const ChunkRecord& record) {
 /// What is on the disk and in the tree already: counts it, and lets it be evicted.
 void Storer::enter(const ChunkPtr& chunk) {
   parts_.ledger.charge_existing(Ledger::chunk_charge(chunk->range.size()));
+  parts_.groups.take(*chunk->version, Ledger::chunk_charge(chunk->range.size()));
   ++chunk->version->on_disk.files;
   count(*chunk);
 }
 
 void Storer::unload_chunk(Chunk& chunk) {
-  parts_.ledger.release(discount(chunk));
+  const std::uint64_t charge = discount(chunk);
+  parts_.ledger.release(charge);
+  parts_.groups.give_back(*chunk.version, charge);
   --chunk.version->on_disk.files;
   chunk.version->remove_chunk(chunk);  // may be its last reference
 }
@@ -477,6 +500,11 @@ void Storer::unload_version(const VersionPtr& version) {
 
 void Storer::shrink_to_limit() {
   while (parts_.ledger.used() > parts_.ledger.limit() && evict_one()) {
+  }
+  while (Chunk* victim = parts_.groups.victim_over_quota()) {
+    const std::uint64_t undeleted = undeleted_;
+    evict(*victim);
+    if (undeleted_ > undeleted) return;
   }
 }
 
@@ -543,6 +571,7 @@ void Storer::look_after_disk() {
   if (stopping_) return;
   free_space_.look();
   end_grace();
+  pinned_gauge_.set(static_cast<std::int64_t>(parts_.groups.pinned_bytes()));
   probe();
   if (parts_.breaker.writes_allowed()) {
     parts_.manifest.notice_loss();

@@ -17,7 +17,7 @@
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
 #include "cache/disk_breaker.h"
-#include "cache/eviction.h"
+#include "cache/eviction_groups.h"
 #include "cache/free_space.h"
 #include "cache/ledger.h"
 #include "cache/manifest.h"
@@ -45,7 +45,7 @@ class Storer {
     ChunkStore& store;
     Manifest& manifest;
     Ledger& ledger;
-    EvictionPolicy& policy;
+    EvictionGroups& groups;
     OpenChunks& open_chunks;
     DiskBreaker& breaker;
     FileSystem& files;
@@ -140,6 +140,8 @@ class Storer {
   bool leaves_floor(std::uint64_t bytes);
   bool reserve(std::uint64_t bytes);
   bool evict_one();
+  void evict(Chunk& victim);
+  bool make_room_in_quota(Version& version, std::uint64_t bytes);
   void end_grace();
   void trim_soon();
   void trim();
@@ -171,6 +173,7 @@ class Storer {
   Counter& faults_;
   Counter& left_out_bytes_;
   Counter& not_admitted_bytes_;
+  Gauge& pinned_gauge_;
   Gauge& chunks_;
   Gauge& walk_gauge_;
   const std::int64_t look_after_ms_;

@@ -110,6 +110,8 @@ class Version : public std::enable_shared_from_this<Version> {
   struct OnDisk {
     bool directory = false;
     std::uint32_t files = 0;  ///< chunks, and writes under way
+    static constexpr std::uint8_t kNoGroup = 255;
+    std::uint8_t group = kNoGroup;  ///< see EvictionGroups
   };
   OnDisk on_disk;
 

@@ -23,6 +23,7 @@ struct Context {
 // One file per command group declares its commands.
 void add_look_commands(CLI::App& app, Context& context);   // stats, ls, map, stat, ping
 void add_steer_commands(CLI::App& app, Context& context);  // evict, verify, mount, unmount, shutdown
+void add_pin_commands(CLI::App& app, Context& context);    // pin, unpin, pins
 void add_data_commands(CLI::App& app, Context& context);   // cat
 
 }  // namespace rangecache::cachectl

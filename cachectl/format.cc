@@ -251,6 +251,20 @@ std::string format_info(const ObjectInfo& info) {
   return text;
 }
 
+std::string format_pins(const std::vector<PinInfo>& pins, std::int64_t now_s) {
+  if (pins.empty()) return "nothing is pinned\n";
+  std::string text =
+      fmt::format("{:>10}  {:<12} {:<14} {}\n", "cached", "owner", "ends in", "prefix");
+  for (const PinInfo& pin : pins) {
+    const std::string ends =
+        pin.expires_s == 0 ? "-" : human_seconds(static_cast<double>(pin.expires_s - now_s));
+    text += fmt::format("{:>10}  {:<12} {:<14} {}\n",
+                        human_bytes(static_cast<double>(pin.cached_bytes)), pin.owner, ends,
+                        pin.prefix);
+  }
+  return text;
+}
+
 std::string format_verified(const VerifyPart& sum) {
   std::string text;
   std::size_t repaired = 0;

@@ -23,6 +23,8 @@ std::string format_objects(const std::vector<CachedObject>& objects);
 std::string format_map(const ObjectMap& map, int width, bool list_ranges);
 std::string map_json(const ObjectMap& map);
 std::string format_info(const ObjectInfo& info);
+/// The table of `cachectl pins`.
+std::string format_pins(const std::vector<PinInfo>& pins, std::int64_t now_s);
 /// What `cachectl verify` found, bad chunks first, one a line.
 std::string format_verified(const VerifyPart& sum);
 

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   app.add_option("--socket", context.socket_path, "The daemon's socket")->type_name("PATH");
   add_look_commands(app, context);
   add_steer_commands(app, context);
+  add_pin_commands(app, context);
   add_data_commands(app, context);
   try {
     app.parse(argc, argv);

@@ -100,6 +100,25 @@ Result<EvictResult> Client::evict(std::string_view url_prefix) const {
   return ask(*connection_, MessageType::kEvict, text(url_prefix), wire::get_evict_result);
 }
 
+Result<void> Client::pin(std::string_view url_prefix, std::string_view owner,
+                         std::int64_t expires_s) const {
+  wire::Writer request;
+  request.string(url_prefix);
+  request.string(owner);
+  request.i64(expires_s);
+  RC_TRY(connection_->call(MessageType::kPin, request.take()));
+  return {};
+}
+
+Result<std::uint64_t> Client::unpin(std::string_view url_prefix, std::string_view owner) const {
+  return ask(*connection_, MessageType::kUnpin, text(url_prefix) + text(owner),
+             [](wire::Reader& in) { return in.u64(); });
+}
+
+Result<std::vector<PinInfo>> Client::pins() const {
+  return ask(*connection_, MessageType::kPins, {}, wire::get_pins);
+}
+
 Result<VerifyPart> Client::verify(std::string_view url_prefix, bool repair,
                                   std::string_view cursor) const {
   wire::Writer request;

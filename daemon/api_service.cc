@@ -163,6 +163,31 @@ void ApiService::evict(std::string url_prefix, Callback<EvictResult> done) {
       });
 }
 
+Result<void> ApiService::pin(std::string url_prefix, std::string owner, std::int64_t expires_s) {
+  if (url_prefix.find("://") == std::string::npos)
+    return Error(ErrorCode::kInvalidArgument,
+                 "'" + url_prefix + "' is no URL: pin what cachectl ls names");
+  if (expires_s != 0 && expires_s <= system_clock().unix_s())
+    return Error(ErrorCode::kInvalidArgument, "the pin would have expired already");
+  return parts_.cache.pins().add(std::move(url_prefix), std::move(owner), expires_s);
+}
+
+Result<std::uint64_t> ApiService::unpin(const std::string& url_prefix, const std::string& owner) {
+  return parts_.cache.pins().remove(url_prefix, owner);
+}
+
+std::vector<PinInfo> ApiService::pins() {
+  std::vector<PinInfo> pins = parts_.cache.pins().list();
+  if (pins.empty()) return pins;
+  for (const cache::VersionPtr& version : parts_.cache.catalog().versions()) {
+    const std::uint64_t bytes = version->cached_bytes();
+    if (bytes == 0) continue;
+    const std::string url = version->url();
+    for (PinInfo& pin : pins) pin.cached_bytes += begins_with(url, pin.prefix) ? bytes : 0;
+  }
+  return pins;
+}
+
 void ApiService::verify(std::string url_prefix, bool repair, std::string cursor,
                         Callback<VerifyPart> done) {
   parts_.cache.scrubber().verify(

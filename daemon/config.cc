@@ -23,7 +23,8 @@ struct Raw {
       scrub_rate = "4MiB", merge_rate = "64MiB", memory_limit = "256MiB", socket,
       log_level = "info", log_file, freshness = "http", stale_if_error = "0s", eviction = "s3fifo",
       durability = "none", admission = "all", writer = "auto", urls;
-  std::vector<std::string> mount;
+  std::vector<std::string> mount, quota;
+  int max_pinned = 50;
   bool daemonize = false;
   bool allow_other = false;
 };
@@ -66,6 +67,12 @@ void declare(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_option("--eviction", raw.eviction, "What is evicted first: s3fifo or lru")
       ->type_name("POLICY")
+      ->capture_default_str();
+  app.add_option("--quota", raw.quota,
+                 "Objects whose URL begins with PREFIX take at most SIZE of the cache; repeatable")
+      ->type_name("PREFIX=SIZE");
+  app.add_option("--max-pinned", raw.max_pinned, "The most of the cache that pins spare, in %")
+      ->check(CLI::Range(0, 90))
       ->capture_default_str();
   app.add_option("--admission", raw.admission,
                  "What is kept: all, or second-use (only what is asked for again)")
@@ -236,6 +243,20 @@ Result<Config> to_config(const Raw& raw) {
     config.cache.eviction = cache::EvictionKind::kLru;
   else if (raw.eviction != "s3fifo")
     return usage("--eviction " + raw.eviction + ": use s3fifo or lru");
+  config.cache.max_pinned_share = raw.max_pinned / 100.0;
+  for (const std::string& quota : raw.quota) {
+    const std::size_t equals = quota.rfind('=');
+    if (equals == std::string::npos || equals == 0)
+      return usage("--quota " + quota + ": write PREFIX=SIZE");
+    const std::string prefix = quota.substr(0, equals);
+    RC_ASSIGN(const std::uint64_t size, size_option("quota", quota.substr(equals + 1), 0));
+    for (const cache::Quota& other : config.cache.quotas) {
+      if (other.prefix == prefix)
+        return usage("--quota " + quota + ": a second one for this prefix");
+    }
+    config.cache.quotas.push_back({prefix, size});
+    if (config.cache.quotas.size() > 200) return usage("--quota: at most 200");
+  }
   if (raw.admission == "second-use")
     config.cache.admit_second_use = true;
   else if (raw.admission != "all")

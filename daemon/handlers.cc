@@ -15,7 +15,7 @@ using protocol::MessageType;
 
 constexpr std::size_t kMaxPing = 1024;
 
-bool known(MessageType type) { return type >= MessageType::kPing && type <= MessageType::kVerify; }
+bool known(MessageType type) { return type >= MessageType::kPing && type <= MessageType::kPins; }
 
 std::vector<DirectoryEntry> to_wire(std::vector<ListEntry> entries) {
   std::vector<DirectoryEntry> out;
@@ -195,6 +195,39 @@ Result<void> Session::dispatch(Address to, wire::Reader& in) {
       begin(to);
       service_.verify(std::move(prefix), repair, std::move(cursor),
                       answer_with_value<VerifyPart>(to));
+      return {};
+    }
+    case MessageType::kPin: {
+      std::string prefix = in.string();
+      std::string owner = in.string();
+      const std::int64_t expires_s = in.i64();
+      if (!in.complete()) return malformed(to.type);
+      if (auto pinned = service_.pin(std::move(prefix), std::move(owner), expires_s); !pinned) {
+        send_error(to, pinned.error());
+      } else {
+        send_reply(to, {});
+      }
+      return {};
+    }
+    case MessageType::kUnpin: {
+      const std::string prefix = in.string();
+      const std::string owner = in.string();
+      if (!in.complete()) return malformed(to.type);
+      const auto removed = service_.unpin(prefix, owner);
+      if (!removed) {
+        send_error(to, removed.error());
+        return {};
+      }
+      wire::Writer out;
+      out.u64(*removed);
+      send_reply(to, out.take());
+      return {};
+    }
+    case MessageType::kPins: {
+      if (!in.complete()) return malformed(to.type);
+      wire::Writer out;
+      wire::put(out, service_.pins());
+      send_reply(to, out.take());
       return {};
     }
     default:

@@ -18,6 +18,7 @@ namespace rangecache::daemon {
 // The words that the daemon and its clients share stand once, in the public header.
 using rangecache::CachedObject;
 using rangecache::EvictResult;
+using rangecache::PinInfo;
 using rangecache::VerifyPart;
 using rangecache::MountInfo;
 using rangecache::ObjectInfo;
@@ -55,6 +56,11 @@ class Service {
   /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
   virtual void evict(std::string url_prefix, Callback<EvictResult> done) = 0;
 
+  /// `expires_s`: Unix seconds; 0: never.
+  virtual Result<void> pin(std::string url_prefix, std::string owner, std::int64_t expires_s) = 0;
+  /// Of this owner, or of all if it is empty; how many there were.
+  virtual Result<std::uint64_t> unpin(const std::string& url_prefix, const std::string& owner) = 0;
+  virtual std::vector<PinInfo> pins() = 0;
   /// One step of a verification; see Client::verify.
   virtual void verify(std::string url_prefix, bool repair, std::string cursor,
                       Callback<VerifyPart> done) = 0;

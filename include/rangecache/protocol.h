@@ -45,6 +45,9 @@ enum class MessageType : std::uint16_t {
   kUnmount = 16,
   kShutdown = 17,
   kVerify = 18,
+  kPin = 19,
+  kUnpin = 20,
+  kPins = 21,
 };
 
 inline constexpr std::uint16_t kFlagReply = 1u << 0;

@@ -65,6 +65,14 @@ struct VerifyPart {
   std::string next;  ///< the cursor of the next step; empty: this was the last
 };
 
+/// Objects that are not to be evicted for lack of room.
+struct PinInfo {
+  std::string prefix;  ///< of their URLs
+  std::string owner;
+  std::int64_t expires_s = 0;      ///< Unix seconds; 0: never
+  std::uint64_t cached_bytes = 0;  ///< on disk now, under this prefix
+};
+
 struct MountInfo {
   std::string url;
   std::string mountpoint;

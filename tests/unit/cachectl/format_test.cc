@@ -46,6 +46,14 @@ TEST(CachectlFormat, TheMapOfAHugeOrEmptyObjectIsDrawnToo) {
   EXPECT_THAT(format_map(ObjectMap{}, 12, false), Not(HasSubstr("[")));
 }
 
+TEST(CachectlFormat, PinsTellOwnerAndTime) {
+  EXPECT_EQ(format_pins({}, 0), "nothing is pinned\n");
+  EXPECT_EQ(format_pins({{"http://h/a", "ann", 0, 1 << 20}, {"http://h/b/", "bob", 7300, 0}}, 100),
+            "    cached  owner        ends in        prefix\n"
+            "   1.0 MiB  ann          -              http://h/a\n"
+            "       0 B  bob          2 h 00 min     http://h/b/\n");
+}
+
 TEST(CachectlFormat, VerifyNamesEachBadChunkAndSaysWhatBecameOfIt) {
   VerifyPart sum{7, 7 << 20, 7 << 20, {}, ""};
   EXPECT_EQ(format_verified(sum), "7.0 MiB in 7 chunks verified: all as it came from its origin\n");

@@ -129,6 +129,15 @@ class FakeService final : public Service {
     done(ObjectMap{ObjectInfo{url, 100}, {{0, 10}, {20, 30}}, {{30, 40}}});
   }
   void evict(std::string, Callback<EvictResult> done) override { done(EvictResult{1, 2, 3}); }
+  Result<void> pin(std::string prefix, std::string owner, std::int64_t expires_s) override {
+    pinned.push_back({std::move(prefix), std::move(owner), expires_s, 77});
+    return {};
+  }
+  Result<std::uint64_t> unpin(const std::string&, const std::string&) override {
+    return pinned.size();
+  }
+  std::vector<PinInfo> pins() override { return pinned; }
+  std::vector<PinInfo> pinned;
   void verify(std::string prefix, bool repair, std::string cursor,
               Callback<VerifyPart> done) override {
     if (cursor.empty()) return done(VerifyPart{10, 1000, 1500, {}, "there"});

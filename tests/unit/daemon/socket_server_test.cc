@@ -224,6 +224,14 @@ TEST_F(SocketServerTest, AdministrationCarriesEveryField) {
   EXPECT_EQ((ByteRange{20, 30}), client.map("u")->chunks[1]);
   EXPECT_EQ((ByteRange{30, 40}), client.map("u")->flights[0]);
   EXPECT_EQ(3u, client.evict("")->bytes);
+  EXPECT_TRUE(client.pin("x:a", "me", 12345));
+  const auto pins = client.pins();
+  ASSERT_EQ(1u, pins->size());
+  EXPECT_EQ("x:a", (*pins)[0].prefix);
+  EXPECT_EQ("me", (*pins)[0].owner);
+  EXPECT_EQ(12345, (*pins)[0].expires_s);
+  EXPECT_EQ(77u, (*pins)[0].cached_bytes);
+  EXPECT_EQ(1u, *client.unpin("x:a", ""));
   EXPECT_EQ("there", client.verify("x:", true, "")->next);
   const auto verified = client.verify("x:", true, "there");
   EXPECT_EQ(500u, verified->bytes);

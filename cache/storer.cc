@@ -302,8 +302,13 @@ void Storer::evict(Chunk& victim) {
 bool Storer::make_room_in_quota(Version& version, std::uint64_t bytes) {
   while (!parts_.groups.room_for(version, bytes)) {
     Chunk* victim = parts_.groups.victim_of(version);
+    if (!victim) {
+      const ChunkPtr graced = grace_.leave(/*force=*/true);
+      if (!graced) return false;
+      parts_.groups.insert(*graced);
+      continue;
+    }
     const std::uint64_t undeleted = undeleted_;
-    if (!victim) return false;
     evict(*victim);
     if (undeleted_ > undeleted) return false;
   }

@@ -104,6 +104,10 @@ class CacheHarness {
                   [&](Cache::Evicted) { settled.set_value(); });
     settled.get_future().wait();
   }
+  /// Returns when all that was fetched is in files, or was left out. No file may be open.
+  void finish_writes() const {
+    while (metric("rangecache_memory_bytes") != 0) std::this_thread::yield();
+  }
   double metric(const std::string& name) const {
     for (const auto& sample : metrics_->samples())
       if (sample.name == name) return sample.value;

@@ -78,8 +78,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
       options_.size_bytes, options_.quotas, *pins_,
       static_cast<std::uint64_t>(options_.max_pinned_share *
                                  static_cast<double>(options_.size_bytes)));
-  open_chunks_ = std::make_unique<OpenChunks>(*store_, *groups_, *breaker_,
-                                              options_.max_open_chunks, metrics_);
+  open_chunks_ =
+      std::make_unique<OpenChunks>(*store_, *groups_, *breaker_, options_.max_open_chunks);
   storer_ = std::make_unique<Storer>(
       Storer::Parts{*store_, *manifest_, *ledger_, *groups_, *open_chunks_, *breaker_, files,
                     clock_, metrics_, sync_.get()},

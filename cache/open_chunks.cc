@@ -25,13 +25,11 @@ bool begins_a_use(const Chunk* chunk, ByteRange part) {
 }  // namespace
 
 OpenChunks::OpenChunks(ChunkStore& store, EvictionGroups& groups, const DiskBreaker& breaker,
-                       std::size_t max_open, Metrics& metrics)
+                       std::size_t max_open)
     : store_(store),
       groups_(groups),
       breaker_(breaker),
-      max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)),
-      corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
-                                      "Chunks whose bytes did not match their checksums")) {}
+      max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)) {}
 
 Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
   if (!breaker_.reads_allowed())
@@ -39,9 +37,7 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
   RC_ASSIGN(std::shared_ptr<OpenChunk> file, open(chunk));
   const BlockSpan wanted = chunk->blocks_of(part);
   if (!chunk->blocks.proved(wanted)) {
-    auto proved = prove(store_, file->fd.get(), *chunk, wanted);
-    if (!proved && proved.error().code == ErrorCode::kCorrupt) corrupt_chunks_.add();
-    RC_TRY(proved);
+    RC_TRY(prove(store_, file->fd.get(), *chunk, wanted));
   }
   if (begins_a_use(chunk.get(), part)) groups_.touched(*chunk);
   if (chunk->unread_ahead.load(std::memory_order_relaxed)) chunk->unread_ahead = false;

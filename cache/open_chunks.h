@@ -6,7 +6,6 @@
 #include <memory>
 #include <unordered_map>
 
-#include "base/metrics.h"
 #include "base/mutex.h"
 #include "base/slice.h"
 #include "base/unique_fd.h"
@@ -32,7 +31,7 @@ struct OpenChunk {
 class OpenChunks {
  public:
   OpenChunks(ChunkStore& store, EvictionGroups& groups, const DiskBreaker& breaker,
-             std::size_t max_open, Metrics& metrics);
+             std::size_t max_open);
 
   /// The slice of `part` (which lies within the chunk). Blocks that were not proved since the
   /// start are checked against their checksums first. kNotFound: evicted or vanished;
@@ -65,7 +64,6 @@ class OpenChunks {
   EvictionGroups& groups_;
   const DiskBreaker& breaker_;
   const std::size_t max_open_per_shard_;
-  Counter& corrupt_chunks_;
   std::array<Shard, kShards> shards_;
 };
 

@@ -50,8 +50,6 @@ Scrubber::Scrubber(ChunkStore& store, Storer& storer, Catalog& catalog, Metrics&
       storer_(storer),
       catalog_(catalog),
       options_(options),
-      corrupt_chunks_(metrics.counter("rangecache_corrupt_chunks_total",
-                                      "Chunks whose bytes did not match their checksums")),
       faults_(metrics.counter("rangecache_cache_faults_total",
                               "Failures of the cache disk that readers did not see")),
       bytes_(metrics.counter("rangecache_scrubbed_bytes_total",
@@ -177,7 +175,6 @@ bool Scrubber::is_good(const ChunkPtr& chunk) {
                 chunk->version->url());
     return true;
   }
-  corrupt_chunks_.add();
   log_warning("{}: bytes {} to {} of {} are dropped", proved.error().message(), chunk->range.begin,
               chunk->range.end, chunk->version->url());
   storer_.discard(chunk);

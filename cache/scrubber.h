@@ -66,7 +66,6 @@ class Scrubber {
   Storer& storer_;
   Catalog& catalog_;
   const Options options_;
-  Counter& corrupt_chunks_;
   Counter& faults_;
   Counter& bytes_;
   Counter& rounds_;

@@ -31,6 +31,8 @@ Storer::Storer(Parts parts, Options options)
           parts.metrics.counter("rangecache_evicted_chunks_total", "Chunks removed to make room")),
       evicted_bytes_(parts.metrics.counter("rangecache_evicted_bytes_total",
                                            "Bytes of chunks removed to make room")),
+      corrupt_chunks_(parts.metrics.counter("rangecache_corrupt_chunks_total",
+                                            "Chunks thrown away: damaged, or their file is gone")),
       faults_(parts.metrics.counter("rangecache_cache_faults_total",
                                     "Failures of the cache disk that readers did not see")),
       left_out_bytes_(parts.metrics.counter(
@@ -361,7 +363,9 @@ void Storer::forget_if_empty(const VersionPtr& version) {
 
 void Storer::discard(ChunkPtr chunk) {
   loop_.post([this, chunk = std::move(chunk)] {
-    if (chunk->counted) remove(*chunk, "bad");
+    if (!chunk->counted) return;  // two readers may have met it
+    corrupt_chunks_.add();
+    remove(*chunk, "bad");
   });
 }
 

@@ -43,8 +43,8 @@ class FaultyFileSystem final : public FileSystem {
 
   /// The `nth` call of this kind from now on (1 is the next) fails with `error_number`, and so do
   /// the `times` - 1 after it. A failing write puts half of its bytes on the disk first, as a
-  /// full disk does. `path_part`: only calls whose path contains it count (those on descriptors
-  /// have none).
+  /// full disk does. `path_part`: only calls whose path contains it count (of those on
+  /// descriptors only sync() has one).
   void fail(Call call, int error_number, int nth = 1, int times = 1, std::string path_part = "") {
     MutexLock lock(mu_);
     faults_.push_back({call, error_number, nth - 1, times, std::move(path_part)});
@@ -113,7 +113,7 @@ class FaultyFileSystem final : public FileSystem {
     return target_.copy(from, range, to, offset);
   }
   Result<void> sync(int fd) override {
-    if (const int e = fault(Call::kSync, "")) return error_from_errno(e, "cannot sync");
+    if (const int e = fault(Call::kSync, path_of(fd))) return error_from_errno(e, "cannot sync");
     return target_.sync(fd);
   }
   Result<void> sync_all(int fd) override {
@@ -201,6 +201,13 @@ class FaultyFileSystem final : public FileSystem {
       }
     }
     return 0;
+  }
+
+  static std::string path_of(int fd) {
+    char path[4096];
+    const std::string link = "/proc/self/fd/" + std::to_string(fd);
+    const ssize_t length = ::readlink(link.c_str(), path, sizeof path);
+    return length < 0 ? "" : std::string(path, static_cast<std::size_t>(length));
   }
 
   bool dies_next() const {

@@ -128,7 +128,8 @@ TEST_F(DiskFaultsTest, AChunkThatIsSetAsideIsNotForgottenByACheckpoint) {
   cache().settle();
   files_.heal();
   EXPECT_LT(cached("a"), kSmall);
-  fs::remove_all(directory_ / "manifest");  // what comes in its place is a checkpoint of now
+  // What comes in its place is a checkpoint of now. At once, while one may be written in it.
+  fs::rename(directory_ / "manifest", root_ / "gone");
   wait_for([&] { return fs::exists(directory_ / "manifest"); });
   ASSERT_TRUE(cache().open(objects));
   EXPECT_EQ(cache().read_all("a", 1), "");
@@ -153,7 +154,7 @@ TEST_F(DiskFaultsTest, ABrokenJournalIsNotRewrittenAtEveryPiece) {
   read_and_keep("a");
   cache().settle();
   files_.fail(Call::kOpen, EIO, 1, FaultyFileSystem::kAlways, "/manifest/");
-  fs::remove_all(directory_ / "manifest");
+  fs::rename(directory_ / "manifest", root_ / "gone");
   wait_for([&] { return breaker_open(); });
   cache().settle();
   const int failures = files_.failures();
@@ -173,7 +174,7 @@ TEST_F(DiskFaultsTest, AManifestThatSomebodyRemovedIsWrittenAgain) {
   make();
   read_and_keep("a");
   cache().settle();
-  fs::remove_all(directory_ / "manifest");
+  fs::rename(directory_ / "manifest", root_ / "gone");
   wait_for([&] { return fs::exists(directory_ / "manifest"); });
   read_and_keep("b");
   ASSERT_TRUE(cache().open(objects));

@@ -130,6 +130,7 @@ TEST_F(ScrubberTest, TheBackgroundFindsDamageByItself) {
   const fs::path spoilt = cache.chunk_files().front();
   flip_bit_in(spoilt);
   while (fs::exists(spoilt)) std::this_thread::yield();
+  cache.settle();
   EXPECT_EQ(cache.metric("rangecache_corrupt_chunks_total"), 1);
   EXPECT_GE(cache.metric("rangecache_scrub_rounds_total"), 0);
   for (int i = 0; i < kObjects; ++i) EXPECT_EQ(cache.read_all(key(i), 1), "");

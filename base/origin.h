@@ -46,6 +46,10 @@ struct Freshness {
   bool must_revalidate = false;    ///< must not be served stale, not even when offline
 };
 
+/// No Origin tells of a larger object: the cache packs offsets into 56 bits (64 PiB; the largest S3
+/// object has less than a thousandth of it).
+inline constexpr std::uint64_t kMaxObjectSize = (std::uint64_t{1} << 56) - 1;
+
 /// What an origin says of an object.
 struct ObjectAttributes {
   std::optional<std::uint64_t> size;  ///< bytes; nullopt: the origin does not tell

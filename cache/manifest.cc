@@ -112,7 +112,9 @@ Result<LoadReport> Manifest::open(Visitor& visitor) {
   RC_ASSIGN(const auto entries, files_.list(directory_));
   LoadReport report;
   load(entries, visitor, report);
-  if (auto begun = begin_journal(generation_ + 1); !begun) {
+  // Were its name lost in a power cut, the mark of a clean stop before it would be believed, while
+  // chunks have come and gone since.
+  if (auto begun = begin_journal(generation_ + 1, /*sync=*/true); !begun) {
     // A full disk, say. What was read is of use; the next checkpoint tries again.
     lost_ = true;
     report.problem = begun.error().message();
@@ -260,7 +262,7 @@ bool Manifest::replay_checkpoint(std::uint64_t generation, Visitor& visitor, Loa
   return complete;
 }
 
-Result<void> Manifest::begin_journal(std::uint64_t generation) {
+Result<void> Manifest::begin_journal(std::uint64_t generation, bool sync) {
   RC_ASSIGN(UniqueFd fd,
             files_.open(path(Kind::kJournal, generation), O_WRONLY | O_CREAT | O_TRUNC, 0600));
   const format::Header header{
@@ -270,7 +272,13 @@ Result<void> Manifest::begin_journal(std::uint64_t generation) {
       .boot_id = boot_id_};
   std::string text;
   format::append_frame(text, generation, Type::kHeader, format::encode(header));
-  if (auto written = files_.write_all(fd.get(), bytes_of(text), 0); !written) {
+  auto written = files_.write_all(fd.get(), bytes_of(text), 0);
+  if (written && sync) written = files_.sync(fd.get());
+  if (written && sync) {
+    RC_ASSIGN(const UniqueFd names, files_.open(directory_, O_RDONLY | O_DIRECTORY, 0));
+    written = files_.sync(names.get());
+  }
+  if (!written) {
     (void)files_.unlink(path(Kind::kJournal, generation));
     return written;
   }
@@ -351,7 +359,7 @@ Result<std::unique_ptr<CheckpointWriter>> Manifest::begin_checkpoint() {
   (void)flush();  // if it fails the new journal says so
   const std::uint64_t next = generation_ + 1;
   RC_TRY(files_.make_directory(directory_, 0700));  // should somebody have removed it
-  RC_TRY(begin_journal(next));
+  RC_TRY(begin_journal(next, options_.sync));
   std::string temp = directory_ + "/checkpoint.new";
   RC_ASSIGN(UniqueFd fd, files_.open(temp, O_WRONLY | O_CREAT | O_TRUNC, 0600));
   std::unique_ptr<CheckpointWriter> writer(

@@ -103,7 +103,7 @@ class Manifest {
   std::string path(Kind kind, std::uint64_t generation) const;
   void load(const std::vector<FileSystem::Entry>& entries, Visitor& visitor, LoadReport& report);
   bool replay_checkpoint(std::uint64_t generation, Visitor& visitor, LoadReport& report);
-  Result<void> begin_journal(std::uint64_t generation);
+  Result<void> begin_journal(std::uint64_t generation, bool sync);
   void remove_generations_before(std::uint64_t generation);
   std::uint64_t journal_bytes_since_base() const;
 

@@ -13,10 +13,6 @@ namespace rangecache::cache {
 /// Every kBlockSize bytes of a chunk, counted from its begin, have a checksum of their own.
 inline constexpr std::uint64_t kBlockSize = 64 * 1024;
 
-/// Larger objects are refused: the interval tree packs offsets (64 PiB; the largest S3 object has
-/// less than a thousandth of it).
-inline constexpr std::uint64_t kMaxObjectSize = (std::uint64_t{1} << 56) - 1;
-
 /// A version as it is written down (manifest, `meta` file).
 struct VersionRecord {
   VersionId id;

@@ -72,18 +72,27 @@ Result<FileTree::OpenFile> FileTree::open_file(const std::string& key) const {
   RC_ASSIGN(file.fd, open_at(key, O_RDONLY | O_NONBLOCK | O_NOCTTY));
   if (fstat(file.fd.get(), &file.status) != 0) return system_error(key, errno);
   if (S_ISDIR(file.status.st_mode)) return Error{ErrorCode::kIsDirectory, root_path_ + "/" + key};
-  if (!S_ISREG(file.status.st_mode))
-    return Error{ErrorCode::kUnsupported, root_path_ + "/" + key + ": is not a regular file"};
+  RC_TRY(check_regular(file.status, key));
   return file;
+}
+
+Result<void> FileTree::check_regular(const struct stat& status, const std::string& key) const {
+  const char* why = nullptr;
+  if (!S_ISREG(status.st_mode))
+    why = ": is not a regular file";
+  else if (static_cast<std::uint64_t>(status.st_size) > kMaxObjectSize)
+    why = ": is too large";
+  if (why != nullptr) return Error{ErrorCode::kUnsupported, root_path_ + "/" + key + why};
+  return {};
 }
 
 Result<struct stat> FileTree::stat(const std::string& key) const {
   RC_ASSIGN(const UniqueFd fd, open_at(key, O_PATH));
   struct stat status {};
   if (fstat(fd.get(), &status) != 0) return system_error(key, errno);
-  if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
-    return Error{ErrorCode::kUnsupported, root_path_ + "/" + key + ": is not a regular file"};
-  if (!S_ISDIR(status.st_mode) && !key.empty() && key.back() == '/')
+  if (S_ISDIR(status.st_mode)) return status;
+  RC_TRY(check_regular(status, key));
+  if (!key.empty() && key.back() == '/')
     return Error{ErrorCode::kNotDirectory, root_path_ + "/" + key};
   return status;
 }

@@ -31,6 +31,7 @@ class FileTree {
   FileTree(UniqueFd root, std::string root_path)
       : root_(std::move(root)), root_path_(std::move(root_path)) {}
   Result<UniqueFd> open_at(std::string_view key, int flags) const;
+  Result<void> check_regular(const struct stat& status, const std::string& key) const;
 
   UniqueFd root_;
   std::string root_path_;

@@ -96,6 +96,11 @@ std::optional<std::uint64_t> parse_decimal(std::string_view text) {
   return value;
 }
 
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  const auto size = parse_decimal(text);
+  return size && *size <= kMaxObjectSize ? size : std::nullopt;
+}
+
 std::optional<ContentRange> parse_content_range(std::string_view text) {
   constexpr std::string_view kUnit = "bytes ";
   if (text.size() < kUnit.size() || !equals_ignoring_case(text.substr(0, kUnit.size()), kUnit))
@@ -108,7 +113,7 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
 
   ContentRange parsed;
   if (total_text != "*") {
-    parsed.total = parse_decimal(total_text);
+    parsed.total = parse_size(total_text);
     if (!parsed.total) return std::nullopt;
   }
   if (span == "*") return parsed.total ? std::optional(parsed) : std::nullopt;
@@ -116,7 +121,7 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
   if (dash == std::string_view::npos) return std::nullopt;
   const auto first = parse_decimal(span.substr(0, dash));
   const auto last = parse_decimal(span.substr(dash + 1));
-  if (!first || !last || *last < *first || *last == UINT64_MAX) return std::nullopt;
+  if (!first || !last || *last < *first || *last >= kMaxObjectSize) return std::nullopt;
   if (parsed.total && *parsed.total <= *last) return std::nullopt;
   parsed.range = ByteRange{*first, *last + 1};
   return parsed;
@@ -128,7 +133,7 @@ Result<std::optional<std::uint64_t>> content_length(const HttpHeaders& headers) 
   const std::string all = headers.joined("content-length");
   for (rest = all; !rest.empty();) {
     const std::size_t comma = std::min(rest.find(','), rest.size());
-    const auto value = parse_decimal(trim(rest.substr(0, comma)));
+    const auto value = parse_size(trim(rest.substr(0, comma)));
     if (!value) return Error{ErrorCode::kOriginFailed, "an invalid Content-Length"};
     if (length && *length != *value)
       return Error{ErrorCode::kOriginFailed, "several Content-Lengths that differ"};

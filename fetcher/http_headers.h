@@ -34,6 +34,9 @@ std::optional<std::pair<std::string_view, std::string_view>> parse_header_line(
 /// Decimal digits only, no sign; nullopt on overflow.
 std::optional<std::uint64_t> parse_decimal(std::string_view text);
 
+/// The same for a length of an object: nullopt beyond kMaxObjectSize, too.
+std::optional<std::uint64_t> parse_size(std::string_view text);
+
 /// "bytes 0-9/100", "bytes 0-9/*" (no total) or "bytes */100" (no range).
 struct ContentRange {
   std::optional<ByteRange> range;

@@ -64,7 +64,7 @@ IndexDetails parse_index_details(std::string_view text) {
     const auto modified_s = parse_time(words[i], words[i + 1]);
     if (!modified_s) continue;
     IndexDetails details{modified_s, std::nullopt};
-    if (i + 2 < words.size()) details.size = parse_decimal(words[i + 2]);
+    if (i + 2 < words.size()) details.size = parse_size(words[i + 2]);
     return details;
   }
   return {};

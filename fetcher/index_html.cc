@@ -61,7 +61,7 @@ ListEntry details_behind(xmlNode* link, const xmlNode* root) {
     if (is_element(node, "a") || is_element(node, "tr")) break;
     append_text(text, node);
     if (is_element(node, "td") && !entry.size)
-      entry.size = parse_decimal(attribute(node, "data-order"));
+      entry.size = parse_size(attribute(node, "data-order"));
     if (is_element(node, "time")) entry.modified_s = parse_iso_time(attribute(node, "datetime"));
   }
   const IndexDetails details = parse_index_details(text);

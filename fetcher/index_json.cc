@@ -46,7 +46,8 @@ Result<IndexPage> parse_json_index(const IndexSource& source) {
                          (is_dir != item.end() && is_dir->is_boolean() && is_dir->get<bool>());
     if (entry.is_directory && !name.empty() && name.back() == '/') name.pop_back();
     const auto size = item.find("size");
-    if (!entry.is_directory && size != item.end() && size->is_number_unsigned())
+    if (!entry.is_directory && size != item.end() && size->is_number_unsigned() &&
+        size->get<std::uint64_t>() <= kMaxObjectSize)
       entry.size = size->get<std::uint64_t>();
     entry.modified_s = parse_http_date(text_in(item, "mtime"));                           // nginx
     if (!entry.modified_s) entry.modified_s = parse_iso_time(text_in(item, "mod_time"));  // Caddy

@@ -52,6 +52,27 @@ TEST_F(DurabilityTest, NoneSyncsNothingButACleanStop) {
   EXPECT_EQ(files_.calls(Call::kSync), of_format + 1) << "the journal, with the mark";
 }
 
+TEST_F(DurabilityTest, AStartAfterACleanStopIsOnTheDiskBeforeAnythingElse) {
+  fill(open(Durability::kNone));
+  harness_->close();
+  const int before = files_.calls(Call::kSync);
+  open(Durability::kNone);
+  EXPECT_EQ(files_.calls(Call::kSync), before + 2)
+      << "or a power cut could leave the old mark, and chunks that came after it";
+}
+
+TEST_F(DurabilityTest, AStartThatCannotBeSyncedLosesNothing) {
+  fill(open(Durability::kNone));
+  harness_->close();
+  files_.fail(Call::kSync, EIO, 1, 1, "/manifest/journal");
+  for (int start = 0; start < 2; ++start) {
+    CacheHarness& cache = open(Durability::kNone);
+    EXPECT_EQ(files_.failures(), 1);
+    EXPECT_EQ(cache.read_all("a", 1), "");
+    EXPECT_EQ(cache.origin().bytes_sent(), 0u);
+  }
+}
+
 TEST_F(DurabilityTest, StrictSyncsEveryChunkBeforeItsNameAndTheJournalAfter) {
   // What was synced at the moment of each rename of a chunk.
   std::vector<int> synced;

@@ -73,6 +73,7 @@ class Cache {
   Pins& pins() { return *pins_; }
   const CacheOptions& options() const { return options_; }
   std::uint64_t disk_used() const { return ledger_->used(); }
+  std::vector<EvictionGroups::Use> quotas() const { return groups_->quotas(); }
 
   struct Evicted {
     std::uint64_t objects = 0;

@@ -16,9 +16,9 @@ EvictionGroups::EvictionGroups(const MakePolicy& make_policy, std::uint64_t limi
                                const std::vector<Quota>& quotas, Pins& pins,
                                std::uint64_t max_pinned_bytes)
     : pins_(pins), max_pinned_bytes_(max_pinned_bytes) {
-  groups_.push_back({"", limit_bytes, 0, make_policy(limit_bytes)});
+  groups_.emplace_back("", limit_bytes, make_policy(limit_bytes));
   for (const Quota& quota : quotas)
-    groups_.push_back({quota.prefix, quota.limit_bytes, 0, make_policy(quota.limit_bytes)});
+    groups_.emplace_back(quota.prefix, quota.limit_bytes, make_policy(quota.limit_bytes));
   CHECK(groups_.size() < Version::OnDisk::kNoGroup);
 }
 

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cache/chunk.h"
@@ -57,21 +60,24 @@ class EvictionGroups {
     std::string prefix;
     std::uint64_t used = 0, limit = 0;
   };
-  std::vector<Use> quotas() const;
+  std::vector<Use> quotas() const;                              ///< any thread
   std::uint64_t pinned_bytes() const { return pinned_bytes_; }  ///< spared so far
 
  private:
   struct Group {
-    std::string prefix;  ///< empty: the rest
-    std::uint64_t limit = 0;
-    std::uint64_t used = 0;
-    std::unique_ptr<EvictionPolicy> policy;
+    Group(std::string url_prefix, std::uint64_t limit_bytes,
+          std::unique_ptr<EvictionPolicy> eviction)
+        : prefix(std::move(url_prefix)), limit(limit_bytes), policy(std::move(eviction)) {}
+    const std::string prefix;  ///< empty: the rest
+    const std::uint64_t limit;
+    const std::unique_ptr<EvictionPolicy> policy;
+    std::atomic<std::uint64_t> used{0};  ///< written by the store thread only
   };
   Group& group_of(Version& version);
   Chunk* victim_in(Group& group);
   void heed_pins();
 
-  std::vector<Group> groups_;  ///< the rest first
+  std::deque<Group> groups_;  ///< the rest first
   Pins& pins_;
   const std::uint64_t max_pinned_bytes_;
   std::uint64_t pins_serial_ = 0;

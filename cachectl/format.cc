@@ -46,6 +46,18 @@ std::string mounts_of(const Stats& stats) {
   return text;
 }
 
+std::string quotas_of(const Stats& stats) {
+  const auto quotas = stats.json().find("quotas");
+  if (quotas == stats.json().end() || !quotas->is_array()) return "";
+  std::string text;
+  for (const auto& quota : *quotas) {
+    const double used = quota.value("used", 0.0), limit = quota.value("limit", 0.0);
+    text += row("quota", fmt::format("{} {} of {} for {}", bar(used, limit, 20), human_bytes(used),
+                                     human_bytes(limit), quota.value("prefix", "")));
+  }
+  return text;
+}
+
 std::string faults_of(const Stats& stats) {
   constexpr std::array<std::pair<const char*, const char*>, 7> kFaults{{
       {"origin_errors_total", "requests that the origin failed"},
@@ -158,6 +170,9 @@ std::string format_stats(const std::string& stats_json) {
       "memory",
       fmt::format("{} {} of {}", bar(stats("memory_bytes"), stats("memory_limit_bytes"), 20),
                   human_bytes(stats("memory_bytes")), human_bytes(stats("memory_limit_bytes"))));
+  text += quotas_of(stats);
+  if (stats("pinned_bytes") > 0)
+    text += row("pinned", human_bytes(stats("pinned_bytes")) + " spared from eviction");
   text += row("holds", fmt::format("{:.0f} chunks of {:.0f} known versions", stats("chunks"),
                                    stats("versions")));
   text +=

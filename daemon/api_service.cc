@@ -117,6 +117,10 @@ std::string ApiService::stats_json() {
   json["mounts"] = nlohmann::json::array();
   for (const MountInfo& mount : parts_.mounts.list())
     json["mounts"].push_back({{"url", mount.url}, {"mountpoint", mount.mountpoint}});
+  json["quotas"] = nlohmann::json::array();
+  for (const auto& quota : parts_.cache.quotas())
+    json["quotas"].push_back(
+        {{"prefix", quota.prefix}, {"used", quota.used}, {"limit", quota.limit}});
   nlohmann::json& metrics = json["metrics"] = nlohmann::json::object();
   for (const Metrics::Sample& sample : parts_.metrics.samples())
     metrics[sample.name] = sample.value;

@@ -72,6 +72,7 @@ void declare(CLI::App& app, Raw& raw) {
                  "Objects whose URL begins with PREFIX take at most SIZE of the cache; repeatable")
       ->type_name("PREFIX=SIZE");
   app.add_option("--max-pinned", raw.max_pinned, "The most of the cache that pins spare, in %")
+      ->type_name("PERCENT")
       ->check(CLI::Range(0, 90))
       ->capture_default_str();
   app.add_option("--admission", raw.admission,

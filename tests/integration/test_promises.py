@@ -125,6 +125,46 @@ class PeacefulRestart(IntegrationTest):
                 for name in ["file.bin", *(f"small/{n}.bin" for n in range(50))]}
 
 
+class PinsAndQuotas(IntegrationTest):
+    """Quotas keep one tree from taking the cache; pins keep another in it, over a restart."""
+
+    def test_what_is_pinned_stays_and_a_quota_holds(self):
+        for tree in ("scratch", "keep", "bulk"):
+            os.makedirs(os.path.join(self.root, tree))
+            for n in range(12):
+                write_random(os.path.join(self.root, tree, f"{n}.bin"), MIB, seed=n)
+        server = self.nginx()
+        mount = self.daemon(server.url, cache_size="30MiB",
+                            quota=f"{server.url}scratch/=4MiB").start()
+        self.assertIn("is pinned", self._cachectl(mount, "pin", server.url + "keep/"))
+        wait_until(lambda: self._bytes_for(mount, server, "keep") == 0, "what is pinned is on disk")
+        for tree in ("scratch", "bulk", "scratch", "bulk"):
+            self._read(mount, tree)
+            self.assertLessEqual(mount.stats()["quotas"][0]["used"], 4 * MIB)
+        self.assertGreater(mount.stats()["quotas"][0]["used"], MIB)
+        self.assertLessEqual(disk_use(mount.cache_dir), 30 * MIB)
+        self.assertRegex(self._cachectl(mount, "stats"), r"quota .* of 4\.0 MiB for .*scratch/\n")
+
+        mount.restart()
+        self.assertIn(server.url + "keep/", self._cachectl(mount, "pins"))
+        self.assertEqual(0, self._bytes_for(mount, server, "keep"))
+        self._cachectl(mount, "unpin", server.url + "keep/")
+        self.assertNotIn(server.url + "keep/", self._cachectl(mount, "pins"))
+
+    def _bytes_for(self, mount, server, tree):
+        server.forget()
+        self._read(mount, tree)
+        return server.body_bytes()
+
+    def _read(self, mount, tree):
+        for n in range(12):
+            name = os.path.join(tree, f"{n}.bin")
+            self.assertEqual(sha256_of(os.path.join(self.root, name)), sha256_of(mount.path(name)))
+
+    @staticmethod
+    def _cachectl(mount, *arguments):
+        return run(os.environ["CACHECTL"], "--socket", mount.socket, *arguments).decode()
+
 class Verify(IntegrationTest):
     """Bytes rot in the cache directory: cachectl verify finds them, --repair mends them."""
 

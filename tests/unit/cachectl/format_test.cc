@@ -85,6 +85,13 @@ TEST(CachectlFormat, StatsTellOfADiskThatFailsOrIsFull) {
               Not(HasSubstr("warning")));
 }
 
+TEST(CachectlFormat, StatsTellOfQuotas) {
+  EXPECT_THAT(
+      format_stats(R"({"quotas":[{"prefix":"http://h/a/","used":1048576,"limit":4194304}],
+                       "metrics":{}})"),
+      HasSubstr("█████··············· 1.0 MiB of 4.0 MiB for http://h/a/"));
+}
+
 TEST(CachectlFormat, OldVersionsAreMarked) {
   CachedObject object;
   object.info = {.url = "http://h/f",

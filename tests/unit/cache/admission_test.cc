@@ -43,7 +43,7 @@ TEST(Admission, FewStrangersAreTakenForKnown) {
 class AdmissionTest : public TempDirectoryTest {};
 
 TEST_F(AdmissionTest, TheCacheKeepsWhatIsReadASecondTime) {
-  CacheOptions options;
+  CacheOptions options = quiet_options();
   options.directory = directory_;
   options.size_bytes = 64 * kMiB;
   options.memory_bytes = 32 * kMiB;

@@ -20,7 +20,7 @@ class CacheFaultsTest : public TempDirectoryTest {
 
   CacheHarness& harness(std::uint64_t limit = 256 * kMiB,
                         WriterKind writer = WriterKind::kThreads) {
-    CacheOptions options;
+    CacheOptions options = quiet_options();
     options.directory = directory_;
     options.size_bytes = limit;
     options.memory_bytes = 64 * kMiB;

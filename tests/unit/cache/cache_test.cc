@@ -61,6 +61,7 @@ class CacheTest : public testing::Test {
 
   void open(std::uint64_t size = 256 * kMiB, FreshnessPolicy policy = {}) {
     CacheOptions options;
+    options.merge_bytes_per_second = options.scrubbing.bytes_per_second = 0;
     options.directory = directory_;
     options.size_bytes = size;
     options.memory_bytes = 64 * kMiB;

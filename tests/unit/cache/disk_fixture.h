@@ -18,14 +18,13 @@ class DiskTest : public TempDirectoryTest {
   DiskTest() : files_(posix_file_system()) { set_log_level(LogLevel::kOff); }
 
   CacheHarness& make(std::uint64_t limit = 256 * kMiB, std::uint64_t keep_free = 0) {
-    CacheOptions options;
+    CacheOptions options = quiet_options();
     options.directory = directory_;
     options.size_bytes = limit;
     options.memory_bytes = 64 * kMiB;
     options.writer = WriterKind::kThreads;
     options.keep_free_bytes = keep_free;
     options.look_after_ms = 1;
-    options.scrubbing.bytes_per_second = 0;  // or it takes the faults that are meant for readers
     harness_ = std::make_unique<CacheHarness>(std::move(options), files_);
     EXPECT_TRUE(harness_->open(objects));
     return *harness_;

@@ -16,7 +16,7 @@ class DurabilityTest : public TempDirectoryTest {
   static constexpr std::uint64_t kSize = 3 * kMiB + 777;
 
   CacheHarness& open(Durability durability) {
-    CacheOptions options;
+    CacheOptions options = quiet_options();
     options.directory = directory_;
     options.size_bytes = 64 * kMiB;
     options.memory_bytes = 64 * kMiB;

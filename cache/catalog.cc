@@ -81,6 +81,14 @@ VersionPtr Catalog::version_locked(const std::shared_ptr<Origin>& origin, Versio
 }
 
 VersionPtr Catalog::learn(const ObjectAddress& address, const ObjectAttributes& attributes) {
+  const auto [version, replaced] = take_in(address, attributes);
+  // Or it would say the old version again.
+  if (replaced) forget_listing_of(address);
+  return version;
+}
+
+std::pair<VersionPtr, bool> Catalog::take_in(const ObjectAddress& address,
+                                             const ObjectAttributes& attributes) {
   VersionRecord record;
   record.origin_id = address.origin->id();
   record.key = address.key;
@@ -118,7 +126,7 @@ VersionPtr Catalog::learn(const ObjectAddress& address, const ObjectAttributes& 
     if (listener_) listener_(address);
   }
   set_current(version, attributes.freshness);
-  return version;
+  return {version, replaced != nullptr};
 }
 
 void Catalog::changed(const VersionPtr& version) {
@@ -134,12 +142,15 @@ void Catalog::changed(const VersionPtr& version) {
   heard.current = false;
   version->set_heard(heard);
   context_.storer.note(version);
-  const std::string& key = version->key();
-  const auto slash = key.rfind('/');
-  directories_.invalidate(*version->origin(),
-                          slash == std::string::npos ? "" : key.substr(0, slash + 1));
+  forget_listing_of({version->origin(), version->key()});
   log_info("{} has changed at its origin", version->url());
-  if (listener_) listener_({version->origin(), key});
+  if (listener_) listener_({version->origin(), version->key()});
+}
+
+void Catalog::forget_listing_of(const ObjectAddress& object) {
+  const auto slash = object.key.rfind('/');
+  directories_.invalidate(*object.origin,
+                          slash == std::string::npos ? "" : object.key.substr(0, slash + 1));
 }
 
 // --- opening ----------------------------------------------------------------------------------
@@ -309,10 +320,19 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   }
   const VersionPtr version = current ? current->version() : nullptr;
   if (entry.validator.kind != Validator::Kind::kNone && entry.size) {
+    // A listing that names versions says that they are current, for as long as it counts itself.
+    const Freshness listed{.lifetime_s = listing_ms / 1000};
     if (!version || version->validator() != entry.validator || version->size() != *entry.size) {
-      learn(found.address, {entry.size, entry.validator, entry.modified_s, {}});
+      take_in(found.address, {entry.size, entry.validator, entry.modified_s, listed});
       MutexLock lock(mu_);
       current = objects_[object_key(*directory.origin, found.address.key)].snapshot;
+    } else {
+      auto heard = version->heard();
+      const std::int64_t until_s = clock_.unix_s() + policy_.lifetime_s(listed);
+      if (heard.current && heard.fresh_until_s < until_s) {
+        heard.fresh_until_s = until_s;
+        version->set_heard(heard);
+      }
     }
     found.file = current;
     return found;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -90,6 +91,10 @@ class Catalog {
   Result<SnapshotPtr> settle(const ObjectAddress& address, const VersionPtr& known,
                              Result<StatResult> stat);
   void set_current(const VersionPtr& version, const Freshness& freshness);
+  /// The version that `attributes` tell of is the current one; and whether it replaced another.
+  std::pair<VersionPtr, bool> take_in(const ObjectAddress& address,
+                                      const ObjectAttributes& attributes);
+  void forget_listing_of(const ObjectAddress& object);
 
   const VersionContext& context_;
   const Clock& clock_;

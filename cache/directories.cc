@@ -1,6 +1,7 @@
 #include "cache/directories.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace rangecache::cache {
@@ -75,8 +76,10 @@ void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::
 
     sofar->complete = page->complete;
     auto& entries = sofar->entries;
-    std::stable_sort(entries.begin(), entries.end(),
-                     [](const ListEntry& a, const ListEntry& b) { return a.name < b.name; });
+    // Of a name that is both, the directory stays: what is below it could not be reached else.
+    std::stable_sort(entries.begin(), entries.end(), [](const ListEntry& a, const ListEntry& b) {
+      return std::tie(a.name, b.is_directory) < std::tie(b.name, a.is_directory);
+    });
     entries.erase(
         std::unique(entries.begin(), entries.end(),
                     [](const ListEntry& a, const ListEntry& b) { return a.name == b.name; }),

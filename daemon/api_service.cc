@@ -85,15 +85,22 @@ void ApiService::stat(std::string url, Callback<ObjectInfo> done) {
           done(std::move(info));
         });
   }
-  parts_.cache.catalog().open(
-      *address, [url, done = std::move(done)](Result<cache::SnapshotPtr> snapshot) mutable {
-        if (snapshot) return done(info_of(**snapshot));
-        if (snapshot.error().code != ErrorCode::kIsDirectory) return done(snapshot.error());
-        ObjectInfo info;
-        info.url = url;
-        info.is_directory = true;
-        done(std::move(info));
-      });
+  parts_.cache.catalog().open(*address, [this, url, address = *address, done = std::move(done)](
+                                            Result<cache::SnapshotPtr> snapshot) mutable {
+    if (snapshot) return done(info_of(**snapshot));
+    ObjectInfo info;
+    info.url = url;
+    info.is_directory = true;
+    if (snapshot.error().code == ErrorCode::kIsDirectory) return done(std::move(info));
+    if (snapshot.error().code != ErrorCode::kNotFound) return done(snapshot.error());
+    // In a bucket no object need have the name of a directory.
+    parts_.cache.catalog().list({address.origin, address.key + "/"},
+                                [info, error = snapshot.error(), done = std::move(done)](
+                                    Result<cache::ListingPtr> listing) mutable {
+                                  if (!listing) return done(std::move(error));
+                                  done(std::move(info));
+                                });
+  });
 }
 
 void ApiService::list(std::string url, Callback<std::vector<ListEntry>> done) {

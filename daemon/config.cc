@@ -24,6 +24,7 @@ struct Raw {
       log_level = "info", log_file, freshness = "http", stale_if_error = "0s", eviction = "s3fifo",
       durability = "none", admission = "all", writer = "auto", urls;
   std::vector<std::string> mount, quota;
+  fetcher::S3Options s3;
   int max_pinned = 50;
   bool daemonize = false;
   bool allow_other = false;
@@ -31,6 +32,7 @@ struct Raw {
 
 constexpr const char* kFooter = R"(Examples:
   rangecached https://example.org/data/ /mnt/data      mount a directory tree, in the foreground
+  rangecached --region eu-west-1 s3://bucket/data /mnt mount a bucket, or what is below a prefix
   rangecached --daemonize --cache-size 20GiB URL DIR   return once the mount is ready
   rangecached                                          serve the socket API only
   cachectl stats                                       see what it did
@@ -92,6 +94,22 @@ void declare(CLI::App& app, Raw& raw) {
                  "How fast the background joins chunks to larger files, a second; 0: never")
       ->type_name("SIZE")
       ->capture_default_str();
+  app.add_option(
+         "--endpoint-url", raw.s3.endpoint_url,
+         "S3 service, e.g. https://minio.example:9000 (default: AWS_ENDPOINT_URL, else AWS)")
+      ->type_name("URL");
+  app.add_option("--region", raw.s3.region, "Region of the buckets (default: AWS_REGION)")
+      ->type_name("NAME");
+  app.add_option("--profile", raw.s3.profile,
+                 "Profile in ~/.aws with credentials and settings (default: AWS_PROFILE)")
+      ->type_name("NAME");
+  app.add_option("--addressing", raw.s3.addressing,
+                 "How buckets are named: path, virtual (in the host name) or auto")
+      ->type_name("STYLE")
+      ->check(CLI::IsMember({"auto", "path", "virtual"}))
+      ->capture_default_str();
+  app.add_flag("--no-sign-request", raw.s3.anonymous, "Read public buckets without credentials");
+  app.add_flag("--request-payer", raw.s3.requester_pays, "Pay for requests to others' buckets");
   app.add_option("--writer", raw.writer, "How chunks are written: auto, io_uring or threads")
       ->type_name("KIND")
       ->capture_default_str();
@@ -104,7 +122,7 @@ void declare(CLI::App& app, Raw& raw) {
       ->type_name("FILE");
   app.add_flag("--allow-other", raw.allow_other, "Let other users read the mount");
   app.add_flag("--daemonize", raw.daemonize, "Return once the mount is ready");
-  app.add_option("mount", raw.mount, "What to mount (http, https or file URL), and where")
+  app.add_option("mount", raw.mount, "What to mount (http, https, s3 or file URL), and where")
       ->group("")              // the usage line says it
       ->expected(0, 1 << 20);  // too many get an error that says how it is meant
 }
@@ -280,6 +298,7 @@ Result<Config> to_config(const Raw& raw) {
   config.daemonize = raw.daemonize;
   config.allow_other = raw.allow_other;
   config.urls_file = raw.urls;
+  config.s3 = raw.s3;
 
   const std::size_t wanted = raw.urls.empty() ? 2 : 1;
   if (!raw.mount.empty() && raw.mount.size() != wanted) {

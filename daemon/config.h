@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "cache/cache.h"
+#include "fetcher/aws_settings.h"
 #include "rangecache/result.h"
 
 namespace rangecache::daemon {
@@ -14,6 +15,7 @@ namespace rangecache::daemon {
 /// What the command line and the config file say, checked and with the defaults filled in.
 struct Config {
   cache::CacheOptions cache;
+  fetcher::S3Options s3;
   std::string socket_path;
   LogLevel log_level = LogLevel::kInfo;
   std::string log_file;  ///< empty: stderr

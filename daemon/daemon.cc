@@ -24,8 +24,9 @@ Result<T> wait_for(Start start) {
 Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
                                               std::function<void()> begin_stop) {
   std::unique_ptr<Daemon> daemon(new Daemon);
-  daemon->origins_ =
-      std::make_unique<fetcher::Origins>(fetcher::OriginsOptions{}, daemon->metrics_);
+  fetcher::OriginsOptions origins;
+  origins.s3 = config.s3;
+  daemon->origins_ = std::make_unique<fetcher::Origins>(std::move(origins), daemon->metrics_);
   const auto find_origin =
       [&origins = *daemon->origins_](const std::string& id) -> Result<std::shared_ptr<Origin>> {
     auto address = origins.resolve(id + "/");

@@ -72,8 +72,19 @@ void find_mount_source(cache::Catalog& catalog, ObjectAddress address, Callback<
       source.files.emplace_back(file_name_of(address.key), address);
       return done(std::move(source));
     }
-    if (snapshot.error().code != ErrorCode::kIsDirectory) return done(snapshot.error());
-    find_mount_source(catalog, {address.origin, address.key + "/"}, std::move(done));
+    const ObjectAddress directory{address.origin, address.key + "/"};
+    if (snapshot.error().code == ErrorCode::kIsDirectory)
+      return find_mount_source(catalog, directory, std::move(done));
+    if (snapshot.error().code != ErrorCode::kNotFound) return done(snapshot.error());
+    // In a bucket no object need have the name of a directory.
+    catalog.list(directory, [directory, error = snapshot.error(),
+                             done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
+      if (!listing) return done(std::move(error));
+      MountSource found;
+      found.label = directory.origin->url_of(directory.key);
+      found.directory = directory;
+      done(std::move(found));
+    });
   });
 }
 

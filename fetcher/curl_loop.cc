@@ -185,7 +185,7 @@ void CurlLoop::configure(Request& request) {
   set_option(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   set_option(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   set_option(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-  set_option(easy, CURLOPT_FOLLOWLOCATION, 1L);
+  set_option(easy, CURLOPT_FOLLOWLOCATION, wanted.signer ? 0L : 1L);
   set_option(easy, CURLOPT_MAXREDIRS, 5L);
   set_option(easy, CURLOPT_UNRESTRICTED_AUTH, 0L);
   set_option(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
@@ -200,6 +200,10 @@ void CurlLoop::configure(Request& request) {
   }
   for (const std::string& header : wanted.headers)
     request.header_list = curl_slist_append(request.header_list, header.c_str());
+  if (wanted.signer) {
+    for (const std::string& header : wanted.signer->sign(wanted))
+      request.header_list = curl_slist_append(request.header_list, header.c_str());
+  }
   set_option(easy, CURLOPT_HTTPHEADER, request.header_list);
   set_option(easy, CURLOPT_HEADERFUNCTION, &CurlLoop::on_header);
   set_option(easy, CURLOPT_HEADERDATA, static_cast<void*>(&request));

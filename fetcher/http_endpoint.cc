@@ -8,6 +8,7 @@ HttpRequest HttpEndpoint::request(std::string_view key) const {
   request.url = url_of(key);
   request.user = user;
   request.password = password;
+  request.signer = signer;
   request.headers = {"Accept-Encoding: identity"};
   return request;
 }

@@ -23,6 +23,7 @@ struct HttpEndpoint {
   Counter& errors_total;
   Counter& retries_total;
   const Clock& clock;
+  std::shared_ptr<RequestSigner> signer{};
 
   std::string url_of(std::string_view key) const { return base_url + "/" + std::string(key); }
   HttpRequest request(std::string_view key) const;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,7 +13,19 @@
 
 namespace rangecache::fetcher {
 
-/// One HTTP request as CurlLoop sends it: redirects are followed, nothing is retried.
+struct HttpRequest;
+
+/// Proves to an origin who asks.
+class RequestSigner {
+ public:
+  virtual ~RequestSigner() = default;
+  /// The headers to add. Called right before the request goes out, so that their time is true
+  /// however long it waited. The loop's thread.
+  virtual std::vector<std::string> sign(const HttpRequest& request) = 0;
+};
+
+/// One HTTP request as CurlLoop sends it. Nothing is retried. Redirects are followed, but not with
+/// a signature: it holds for one host only.
 struct HttpRequest {
   std::string origin_id;  ///< whose places in the queue it takes
   std::string url;        ///< without user and password
@@ -21,6 +34,7 @@ struct HttpRequest {
   bool head = false;                 ///< HEAD instead of GET
   std::vector<std::string> headers;  ///< "Name: value"
   Priority priority = Priority::kDemand;
+  std::shared_ptr<RequestSigner> signer;  ///< null: nothing is signed
 };
 
 struct HttpResponse {

@@ -3,11 +3,17 @@
 #include <utility>
 
 #include "fetcher/http_origin.h"
+#include "fetcher/s3_origin.h"
+#include "fetcher/s3_signer.h"
+#include "fetcher/s3_url.h"
 #include "fetcher/url.h"
 #include "rangecache/version.h"
 
 namespace rangecache::fetcher {
 namespace {
+
+/// How ids name AWS, whatever the region.
+constexpr const char* kAwsEndpoint = "https://s3.amazonaws.com";
 
 CurlOptions with_defaults(CurlOptions options) {
   if (options.user_agent.empty()) options.user_agent = "rangecache/" RANGECACHE_VERSION;
@@ -29,6 +35,7 @@ Origins::Origins(OriginsOptions options, Metrics& metrics)
 Origins::~Origins() { stop(); }
 
 Result<ObjectAddress> Origins::resolve(std::string_view url) {
+  if (is_s3_url(url)) return resolve_s3(url);
   RC_ASSIGN(ParsedUrl parsed, parse_url(url));
   MutexLock lock(mu_);
   if (stopped_) return Error{ErrorCode::kShuttingDown, "the program is stopping"};
@@ -47,6 +54,41 @@ Result<ObjectAddress> Origins::resolve(std::string_view url) {
         HttpEndpoint{loop_, parsed.origin_id, parsed.base_url, parsed.user, parsed.password,
                      options_.retry, errors_total_, retries_total_, *options_.clock});
   return ObjectAddress{origin, std::move(parsed.key)};
+}
+
+Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
+  RC_ASSIGN(const S3Url parsed, parse_s3_url(url));
+  MutexLock lock(mu_);
+  if (stopped_) return Error{ErrorCode::kShuttingDown, "the program is stopping"};
+  if (!s3_endpoint_) {
+    S3Options options = options_.s3;
+    options.anonymous = true;  // credentials do not matter yet
+    RC_ASSIGN(S3Settings settings, resolve_s3_settings(options, options_.environment));
+    s3_endpoint_ = settings.endpoint_url.empty() ? kAwsEndpoint : settings.endpoint_url;
+  }
+  const std::string& endpoint = parsed.endpoint_url.empty() ? *s3_endpoint_ : parsed.endpoint_url;
+  // The same bucket name at two services is not one bucket: what is cached says whose it is.
+  const std::string id = "s3+" + endpoint + "/" + parsed.bucket;
+  std::shared_ptr<Origin>& origin = s3_[id];
+  if (!origin) {
+    S3Options options = options_.s3;
+    options.endpoint_url = endpoint;
+    RC_ASSIGN(S3Settings settings, resolve_s3_settings(options, options_.environment));
+    if (settings.endpoint_url == kAwsEndpoint) {
+      settings.endpoint_url.clear();
+      settings.path_style = options.addressing == "path";
+    }
+    std::shared_ptr<RequestSigner> signer;
+    if (settings.credentials)
+      signer = std::make_shared<S3Signer>(*settings.credentials, settings.region,
+                                          settings.requester_pays, *options_.clock);
+    const std::string shown = endpoint == *s3_endpoint_ ? "s3://" + parsed.bucket : id;
+    origin = std::make_shared<S3Origin>(
+        HttpEndpoint{loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", options_.retry,
+                     errors_total_, retries_total_, *options_.clock, signer},
+        shown);
+  }
+  return ObjectAddress{origin, canonical_path_of_raw(parsed.key)};
 }
 
 void Origins::stop() {

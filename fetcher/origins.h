@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -9,6 +10,7 @@
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "base/origin.h"
+#include "fetcher/aws_settings.h"
 #include "fetcher/curl_loop.h"
 #include "fetcher/file_origin.h"
 #include "fetcher/retry_policy.h"
@@ -18,6 +20,8 @@ namespace rangecache::fetcher {
 struct OriginsOptions {
   CurlOptions http;
   RetryPolicy retry;
+  S3Options s3;
+  Environment environment = process_environment();
   const Clock* clock = &system_clock();
 };
 
@@ -29,7 +33,8 @@ class Origins {
   ~Origins();
 
   /// Makes no request. Two spellings of one URL give the same origin object and key. HTTP: one
-  /// origin per scheme, host, port and user. file: one with the root "/".
+  /// origin per scheme, host, port and user. file: one with the root "/". s3: one per endpoint and
+  /// bucket.
   Result<ObjectAddress> resolve(std::string_view url) EXCLUDES(mu_);
 
   /// Ends everything that runs with kShuttingDown or kCancelled and joins the threads. What is
@@ -37,6 +42,8 @@ class Origins {
   void stop() EXCLUDES(mu_);
 
  private:
+  Result<ObjectAddress> resolve_s3(std::string_view url) EXCLUDES(mu_);
+
   const OriginsOptions options_;
   Metrics& metrics_;
   Counter& errors_total_;
@@ -45,6 +52,8 @@ class Origins {
 
   Mutex mu_;
   std::map<std::string, std::shared_ptr<Origin>> http_ GUARDED_BY(mu_);  ///< by id and credentials
+  std::map<std::string, std::shared_ptr<Origin>> s3_ GUARDED_BY(mu_);    ///< by id
+  std::optional<std::string> s3_endpoint_ GUARDED_BY(mu_);               ///< the configured one
   std::shared_ptr<FileOrigin> file_ GUARDED_BY(mu_);
   bool stopped_ GUARDED_BY(mu_) = false;
 };

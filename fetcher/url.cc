@@ -101,7 +101,7 @@ Result<ParsedUrl> parse_url(std::string_view url) {
     return Error{ErrorCode::kInvalidArgument, "the URL contains control characters"};
   const std::string scheme = lower(std::string(url.substr(0, url.find("://"))));
   if (scheme != "http" && scheme != "https" && scheme != "file")
-    return bad_url(url, "must begin with http://, https:// or file:///");
+    return bad_url(url, "must begin with http://, https://, s3:// or file:///");
 
   const UrlHandle handle(curl_url(), curl_url_cleanup);
   const CURLUcode code =

@@ -296,6 +296,7 @@ class Daemon:
         self.socket = os.path.join(directory, "run", "socket")
         self.log_path = os.path.join(directory, "daemon.log")
         self.pid = None
+        self.env = {}  # beside what this process has
         os.makedirs(self.mountpoint, exist_ok=True)
 
     def command(self, *extra):
@@ -307,7 +308,7 @@ class Daemon:
                 *options, *extra, *where]
 
     def environment(self):
-        return {**os.environ, "HOME": self.directory, "RANGECACHE_SOCKET": self.socket}
+        return {**os.environ, "HOME": self.directory, "RANGECACHE_SOCKET": self.socket, **self.env}
 
     def try_start(self, *extra, timeout_s=60):
         """Starts it in the background; gives what the starting process said, success or not."""

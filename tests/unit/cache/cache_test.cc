@@ -100,6 +100,22 @@ class CacheTest : public testing::Test {
     EXPECT_TRUE(snapshot) << snapshot.error().message();
     return snapshot ? *snapshot : nullptr;
   }
+  /// By its name in a directory, as a mount finds it.
+  SnapshotPtr lookup(const std::string& directory, const std::string& name) {
+    auto promise = std::make_shared<std::promise<Result<Found>>>();
+    cache_->catalog().lookup({origin_, directory}, name, [promise](Result<Found> found) {
+      promise->set_value(std::move(found));
+    });
+    auto found = promise->get_future().get();
+    EXPECT_TRUE(found) << found.error().message();
+    return found ? found->file : nullptr;
+  }
+  bool confirmed(const SnapshotPtr& file) {
+    auto promise = std::make_shared<std::promise<bool>>();
+    cache_->catalog().confirm(
+        file, [promise](Result<void> result) { promise->set_value(result.has_value()); });
+    return promise->get_future().get();
+  }
   static std::future<Result<Slices>> start_read(Snapshot& file, ByteRange range,
                                                 ReadTicket* ticket = nullptr) {
     auto promise = std::make_shared<std::promise<Result<Slices>>>();
@@ -412,6 +428,40 @@ TEST_F(CacheTest, AListedFileThatChangedBeforeItsFirstReadIsStaleAndThenNew) {
   const auto fresh = open_file("d/a");
   EXPECT_EQ(fresh->size(), 2 * kMiB);
   expect_right(*fresh, {0, 2 * kMiB}, 2);
+}
+
+TEST_F(CacheTest, AListingThatNamesVersionsIsEnoughToOpenThem) {
+  for (const char* key : {"d/a", "d/b"}) origin_->put(key, {.size = 5000, .lifetime_s = 0});
+  origin_->list_validators();
+  open();
+  for (int round = 0; round < 3; ++round) {
+    for (const char* name : {"a", "b"}) {
+      const SnapshotPtr file = lookup("d/", name);
+      EXPECT_TRUE(confirmed(file));
+      expect_right(*file, {0, 5000});
+    }
+    clock_.advance_s(20);  // the listing is old: one more tells of all again
+  }
+  EXPECT_EQ(origin_->stats(), 0);
+  EXPECT_EQ(origin_->lists(), 3);
+  EXPECT_EQ(origin_->fetches(), 2);
+}
+
+TEST_F(CacheTest, AnOlderListingDoesNotBringAnOldVersionBack) {
+  origin_->put("d/a", {.size = 5000});
+  origin_->put("d/b", {.size = 5000});
+  origin_->list_validators();
+  open();
+  expect_right(*lookup("d/", "a"), {0, 5000});
+  origin_->put("d/a", {.size = 6000, .version = 2});
+  clock_.advance_s(10);  // the version's time is over; so is the listing's
+  lookup("d/", "b");     // which is asked for again, but before the change below
+  origin_->put("d/a", {.size = 7000, .version = 3});
+  const SnapshotPtr listed = lookup("d/", "a");
+  EXPECT_EQ(start_read(*listed, {0, 4096}).get().error().code, ErrorCode::kStale);
+  const SnapshotPtr now = lookup("d/", "a");
+  EXPECT_EQ(now->size(), 7000u) << "the change that was met made the listing worthless";
+  expect_right(*now, {0, 7000}, 3);
 }
 
 TEST_F(CacheTest, AMissingObjectIsRememberedAsMissingOnlyForAWhile) {

@@ -48,11 +48,14 @@ class FakeOrigin final : public Origin {
     failure_ = code;
   }
   void ignore_ranges(bool ignore) { ignore_ranges_ = ignore; }
+  /// As buckets do.
+  void list_validators() { lists_validators_ = true; }
   void stop() { loop_.stop(); }
 
   std::uint64_t bytes_sent() const { return bytes_sent_; }
   int fetches() const { return fetches_; }
   int stats() const { return stats_; }
+  int lists() const { return lists_; }
   void wait_for_fetches(int count) {
     std::unique_lock lock(mu_);
     changed_.wait(lock, [&] { return fetches_ >= count; });
@@ -87,8 +90,11 @@ class FakeOrigin final : public Origin {
       std::lock_guard lock(mu_);
       for (const auto& [key, object] : objects_) {
         if (key.compare(0, dir.size(), dir) == 0 && key.find('/', dir.size()) == std::string::npos)
-          page.entries.push_back({key.substr(dir.size()), false, object.size, 1'600'000'000, {}});
+          page.entries.push_back({key.substr(dir.size()), false, object.size, 1'600'000'000,
+                                  lists_validators_ ? attributes(object).validator : Validator{}});
       }
+      page.complete = lists_validators_;
+      ++lists_;
       done(std::move(page));
     });
   }
@@ -207,6 +213,8 @@ class FakeOrigin final : public Origin {
   std::atomic<std::uint64_t> bytes_sent_{0};
   std::atomic<int> fetches_{0};
   std::atomic<int> stats_{0};
+  std::atomic<int> lists_{0};
+  std::atomic<bool> lists_validators_{false};
   std::vector<std::shared_ptr<FakeTransfer>> held_;  // the loop's
   EventLoop loop_;
 };

@@ -68,7 +68,7 @@ struct CurlLoop::Request {
   bool got_header = false;
 
   ~Request() { curl_slist_free_all(header_list); }
-  std::string shown_url() const { return redact_url(request.url); }
+  const std::string& shown_url() const { return request.shown_url; }
 };
 
 CurlLoop::CurlLoop(CurlOptions options, Metrics& metrics)
@@ -172,6 +172,7 @@ void CurlLoop::begin(Request& request) {
 
 void CurlLoop::configure(Request& request) {
   CURL* easy = request.easy;
+  if (request.request.signer) request.request.signer->sign(request.request);
   const HttpRequest& wanted = request.request;
   set_option(easy, CURLOPT_URL, wanted.url.c_str());
   set_option(easy, CURLOPT_PATH_AS_IS, 1L);
@@ -200,10 +201,6 @@ void CurlLoop::configure(Request& request) {
   }
   for (const std::string& header : wanted.headers)
     request.header_list = curl_slist_append(request.header_list, header.c_str());
-  if (wanted.signer) {
-    for (const std::string& header : wanted.signer->sign(wanted))
-      request.header_list = curl_slist_append(request.header_list, header.c_str());
-  }
   set_option(easy, CURLOPT_HTTPHEADER, request.header_list);
   set_option(easy, CURLOPT_HEADERFUNCTION, &CurlLoop::on_header);
   set_option(easy, CURLOPT_HEADERDATA, static_cast<void*>(&request));

@@ -1,11 +1,19 @@
 #include "fetcher/http_endpoint.h"
 
+#include "fetcher/url.h"
+
 namespace rangecache::fetcher {
+
+std::string HttpEndpoint::shown_url_of(std::string_view key) const {
+  if (shown_base.empty()) return redact_url(url_of(key));
+  return shown_base + "/" + decode_segment(key).value_or(std::string(key));
+}
 
 HttpRequest HttpEndpoint::request(std::string_view key) const {
   HttpRequest request;
   request.origin_id = origin_id;
   request.url = url_of(key);
+  request.shown_url = shown_url_of(key);
   request.user = user;
   request.password = password;
   request.signer = signer;

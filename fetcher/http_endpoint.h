@@ -24,8 +24,11 @@ struct HttpEndpoint {
   Counter& retries_total;
   const Clock& clock;
   std::shared_ptr<RequestSigner> signer{};
+  std::string shown_base{};  ///< "s3://bucket" for messages; empty: base_url
 
   std::string url_of(std::string_view key) const { return base_url + "/" + std::string(key); }
+  /// For messages: without secrets; decoded below a shown_base.
+  std::string shown_url_of(std::string_view key) const;
   HttpRequest request(std::string_view key) const;
 };
 

@@ -23,7 +23,6 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
       : endpoint_(std::move(endpoint)),
         request_(std::move(request)),
         options_(options),
-        shown_url_(redact_url(request_.url)),
         done_(std::move(done)) {}
 
   void send(std::int64_t delay_ms) {
@@ -49,12 +48,17 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
     if (too_long_ && !options_.cut_body && !failed_status)
       failure = HttpFailure{
           {ErrorCode::kUnsupported, fmt::format("{}: the answer is longer than {} bytes",
-                                                shown_url_, options_.max_body_bytes)},
+                                                request_.shown_url, options_.max_body_bytes)},
           false};
     else if (too_long_)
       failure.reset();
+    if (!failure && answer_.response.status >= 300 && request_.signer && !learnt_ &&
+        request_.signer->learn_from(answer_.response)) {
+      learnt_ = true;
+      return send(0);
+    }
     if (!failure && failed_status) {
-      failure = status_failure(answer_.response, shown_url_, endpoint_->clock.unix_s());
+      failure = status_failure(answer_.response, request_.shown_url, endpoint_->clock.unix_s());
       if (!failure->retryable) failure.reset();  // the caller knows what it means
     }
     if (!failure) return done_(std::move(answer_));
@@ -74,10 +78,10 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
   const std::shared_ptr<const HttpEndpoint> endpoint_;
   const HttpRequest request_;
   const ExchangeOptions options_;
-  const std::string shown_url_;
   Callback<HttpAnswer> done_;
   HttpAnswer answer_;
   bool too_long_ = false;
+  bool learnt_ = false;  ///< from a refusal, what the signer had to know
   int failures_ = 0;
 };
 

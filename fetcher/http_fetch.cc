@@ -39,7 +39,7 @@ HttpFetch::HttpFetch(std::shared_ptr<const HttpEndpoint> endpoint, FetchRequest 
                      std::shared_ptr<FetchSink> sink)
     : endpoint_(std::move(endpoint)),
       request_(std::move(request)),
-      shown_url_(redact_url(endpoint_->url_of(request_.key))),
+      shown_url_(endpoint_->shown_url_of(request_.key)),
       sink_(std::move(sink)),
       wanted_(request_.range),
       position_(request_.range.begin),
@@ -87,6 +87,8 @@ FetchSink::Verdict HttpFetch::on_response(const HttpResponse& response) {
   auto judgement = judge_range_response(response, question, shown_url_, endpoint_->clock.unix_s());
   if (const auto* body = std::get_if<RangeBody>(&judgement)) return accept(*body);
   refusal_ = std::get<HttpFailure>(std::move(judgement));
+  ask_again_ =
+      endpoint_->signer && !std::exchange(learnt_, true) && endpoint_->signer->learn_from(response);
   // A success that is refused may be of any length; an error page is short, and reading it keeps
   // the connection.
   return response.status < 300 ? FetchSink::Verdict::kAbort : FetchSink::Verdict::kContinue;
@@ -141,6 +143,7 @@ void HttpFetch::on_end(std::optional<HttpFailure> failure) {
   if (sink_aborted_)
     return finish(Error{ErrorCode::kCancelled, shown_url_ + ": not wanted any more"});
   if (failure && failure->error.code == ErrorCode::kShuttingDown) return finish(failure->error);
+  if (refusal_ && std::exchange(ask_again_, false)) return send(0);
   if (refusal_) return retry_or_fail(*refusal_);
   if (size_ && position_ == wanted_.end) return finish({});
   if (failure && failure->error.code == ErrorCode::kCancelled) return finish(failure->error);

@@ -53,6 +53,8 @@ class HttpFetch final : public HttpHandler,
   std::optional<std::uint64_t> size_;  ///< set with the first head
   int failures_ = 0;                   ///< since the last real progress
   std::uint64_t progress_mark_ = 0;
+  bool learnt_ = false;     ///< the signer has seen a refusal
+  bool ask_again_ = false;  ///< ... and knows better now
 
   // Of the response that is arriving:
   std::uint64_t body_at_ = 0;  ///< object offset of the next body byte

@@ -73,7 +73,7 @@ void HttpOrigin::list(std::string dir_key, std::string, Callback<ListPage> done)
   const bool posted =
       endpoint_->loop.post([endpoint = endpoint_, request = std::move(request), shared_done] {
         exchange(endpoint, request, {kMaxListingBytes, false},
-                 [endpoint, url = redact_url(request.url), shared_done](Result<HttpAnswer> answer) {
+                 [endpoint, url = request.shown_url, shared_done](Result<HttpAnswer> answer) {
                    if (!answer) return (*shared_done)(std::move(answer.error()));
                    (*shared_done)(page_of(*answer, url, endpoint->clock.unix_s()));
                  });

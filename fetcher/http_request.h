@@ -14,14 +14,17 @@
 namespace rangecache::fetcher {
 
 struct HttpRequest;
+struct HttpResponse;
 
-/// Proves to an origin who asks.
+/// Proves to an origin who asks. The loop's thread.
 class RequestSigner {
  public:
   virtual ~RequestSigner() = default;
-  /// The headers to add. Called right before the request goes out, so that their time is true
-  /// however long it waited. The loop's thread.
-  virtual std::vector<std::string> sign(const HttpRequest& request) = 0;
+  /// Adds headers, and may send the request to another host of the service. Called right before
+  /// it goes out, so that its time is true however long it waited.
+  virtual void sign(HttpRequest& request) = 0;
+  /// A refusal. True if it told what was wrong (the region, the time): then ask once more.
+  virtual bool learn_from(const HttpResponse& refusal) = 0;
 };
 
 /// One HTTP request as CurlLoop sends it. Nothing is retried. Redirects are followed, but not with
@@ -29,6 +32,7 @@ class RequestSigner {
 struct HttpRequest {
   std::string origin_id;  ///< whose places in the queue it takes
   std::string url;        ///< without user and password
+  std::string shown_url;  ///< what people call it: no secrets
   std::string user;       ///< sent to this host only, never to one that it redirects to
   std::string password;
   bool head = false;                 ///< HEAD instead of GET

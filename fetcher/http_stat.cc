@@ -61,7 +61,7 @@ class HttpStat final : public std::enable_shared_from_this<HttpStat> {
     }
     const bool empty_object = status == 416 && size_in(response, head) == std::uint64_t{0};
     if ((status < 200 || status > 299) && !empty_object)
-      return done_(status_failure(response, redact_url(endpoint_->url_of(key_)), now_unix_s).error);
+      return done_(status_failure(response, endpoint_->shown_url_of(key_), now_unix_s).error);
 
     result.is_directory = names_directory(response.url);
     if (!result.is_directory) {

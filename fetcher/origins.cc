@@ -85,8 +85,7 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
     const std::string shown = endpoint == *s3_endpoint_ ? "s3://" + parsed.bucket : id;
     origin = std::make_shared<S3Origin>(
         HttpEndpoint{loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", options_.retry,
-                     errors_total_, retries_total_, *options_.clock, signer},
-        shown);
+                     errors_total_, retries_total_, *options_.clock, signer, shown});
   }
   return ObjectAddress{origin, canonical_path_of_raw(parsed.key)};
 }

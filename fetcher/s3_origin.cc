@@ -30,7 +30,9 @@ void list_page(const Endpoint& endpoint, const std::string& prefix, const std::s
   if (!prefix.empty()) query += "&prefix=" + encode_segment(prefix);
   if (!token.empty()) query += "&continuation-token=" + encode_segment(token);
   auto shared_done = std::make_shared<Callback<S3ListPage>>(std::move(done));
-  exchange(endpoint, endpoint->request(query), {kMaxListingBytes, false},
+  HttpRequest request = endpoint->request(query);
+  request.shown_url = shown;
+  exchange(endpoint, std::move(request), {kMaxListingBytes, false},
            [endpoint, prefix, shown = std::move(shown), shared_done](Result<HttpAnswer> answer) {
              if (!answer) return (*shared_done)(std::move(answer.error()));
              if (answer->response.status != 200)
@@ -63,9 +65,8 @@ void stat_directory(const Endpoint& endpoint, const std::string& prefix, const s
 
 }  // namespace
 
-S3Origin::S3Origin(HttpEndpoint endpoint, std::string shown)
-    : endpoint_(std::make_shared<const HttpEndpoint>(std::move(endpoint))),
-      shown_(std::move(shown)) {}
+S3Origin::S3Origin(HttpEndpoint endpoint)
+    : endpoint_(std::make_shared<const HttpEndpoint>(std::move(endpoint))) {}
 
 std::string S3Origin::base_url(const S3Settings& settings, const std::string& bucket) {
   const std::string service = settings.endpoint_url.empty()
@@ -79,7 +80,7 @@ std::string S3Origin::base_url(const S3Settings& settings, const std::string& bu
   return service.substr(0, host) + bucket + "." + service.substr(host);
 }
 
-std::string S3Origin::url_of(std::string_view key) const { return shown_ + "/" + raw_of(key); }
+std::string S3Origin::url_of(std::string_view key) const { return endpoint_->shown_url_of(key); }
 
 std::string S3Origin::child_key(std::string_view dir_key, std::string_view name,
                                 bool is_directory) const {

@@ -15,8 +15,7 @@ namespace rangecache::fetcher {
 /// object whose key ends in '/'). Lifetimes and callbacks as HttpOrigin.
 class S3Origin final : public Origin {
  public:
-  /// `shown` is "s3://bucket", as people name it.
-  S3Origin(HttpEndpoint endpoint, std::string shown);
+  explicit S3Origin(HttpEndpoint endpoint);
 
   const std::string& id() const override { return endpoint_->origin_id; }
   std::string url_of(std::string_view key) const override;
@@ -31,7 +30,6 @@ class S3Origin final : public Origin {
 
  private:
   const std::shared_ptr<const HttpEndpoint> endpoint_;
-  const std::string shown_;
 };
 
 }  // namespace rangecache::fetcher

@@ -1,22 +1,47 @@
 #include "fetcher/s3_signer.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <utility>
 
+#include "base/log.h"
+#include "fetcher/http_headers.h"
+
 namespace rangecache::fetcher {
+namespace {
+
+constexpr std::int64_t kMaxSkew_s = 300;  // S3 refuses more than fifteen minutes
+
+bool is_region(const std::string& text) {
+  return !text.empty() && text.size() <= 64 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+}  // namespace
 
 S3Signer::S3Signer(AwsCredentials credentials, std::string region, bool requester_pays,
                    const Clock& clock)
     : credentials_(std::move(credentials)),
       requester_pays_(requester_pays),
       clock_(clock),
+      first_region_(region),
+      region_(region),
       sigv4_(std::move(region)) {}
 
-std::vector<std::string> S3Signer::sign(const HttpRequest& request) {
+void S3Signer::sign(HttpRequest& request) {
+  if (region_ != first_region_) {
+    // AWS has a host for each region.
+    const std::string from = "s3." + first_region_ + ".amazonaws.com";
+    const std::size_t at = request.url.find(from);
+    if (at != std::string::npos && at < request.url.find('/', request.url.find("://") + 3))
+      request.url.replace(at, from.size(), "s3." + region_ + ".amazonaws.com");
+  }
   const std::string_view url = request.url;
   const std::size_t host = url.find("://") + 3;
   const std::size_t path = std::min(url.find_first_of("/?", host), url.size());
   const std::size_t query = std::min(url.find('?', path), url.size());
-  const std::int64_t now = clock_.unix_s();
+  const std::int64_t now = clock_.unix_s() + skew_s_;
 
   SigV4::Request wanted;
   wanted.method = request.head ? "HEAD" : "GET";
@@ -30,12 +55,30 @@ std::vector<std::string> S3Signer::sign(const HttpRequest& request) {
     wanted.headers.emplace_back("x-amz-security-token", credentials_.session_token);
   if (requester_pays_) wanted.headers.emplace_back("x-amz-request-payer", "requester");
 
-  std::vector<std::string> headers;
-  for (const auto& [name, value] : wanted.headers) headers.push_back(name + ": " + value);
+  for (const auto& [name, value] : wanted.headers) request.headers.push_back(name + ": " + value);
   // libcurl sends it itself, without a default port; so the URL has it (see parse_url()).
   wanted.headers.emplace_back("host", std::string(url.substr(host, path - host)));
-  headers.push_back("Authorization: " + sigv4_.authorization(wanted, credentials_, now));
-  return headers;
+  request.headers.push_back("Authorization: " + sigv4_.authorization(wanted, credentials_, now));
+}
+
+bool S3Signer::learn_from(const HttpResponse& refusal) {
+  const std::string* region = refusal.headers.find("x-amz-bucket-region");
+  if (region && *region != region_ && is_region(*region)) {
+    log_info("the bucket is in the region {}, not in {}", *region, region_);
+    region_ = *region;
+    sigv4_ = SigV4(region_);
+    return true;
+  }
+  if (refusal.status != 400 && refusal.status != 403) return false;
+  const std::string* date = refusal.headers.find("date");
+  const auto service_time = date ? parse_http_date(*date) : std::nullopt;
+  if (!service_time) return false;
+  const std::int64_t skew_s = *service_time - clock_.unix_s();
+  if (std::abs(skew_s - skew_s_) < kMaxSkew_s) return false;
+  log_warning("this machine's clock is {} s off that of the S3 service: requests carry the latter",
+              skew_s);
+  skew_s_ = skew_s;
+  return true;
 }
 
 }  // namespace rangecache::fetcher

@@ -9,17 +9,22 @@
 
 namespace rangecache::fetcher {
 
-/// Signs requests to one bucket. The loop's thread only.
+/// Signs requests to one bucket. Learns the bucket's region, and how wrong this machine's clock is,
+/// from refusals.
 class S3Signer final : public RequestSigner {
  public:
   S3Signer(AwsCredentials credentials, std::string region, bool requester_pays, const Clock& clock);
-  std::vector<std::string> sign(const HttpRequest& request) override;
+  void sign(HttpRequest& request) override;
+  bool learn_from(const HttpResponse& refusal) override;
 
  private:
   const AwsCredentials credentials_;
   const bool requester_pays_;
   const Clock& clock_;
+  const std::string first_region_;  ///< that URLs have been made for
+  std::string region_;
   SigV4 sigv4_;
+  std::int64_t skew_s_ = 0;  ///< the service's time less ours
 };
 
 }  // namespace rangecache::fetcher

@@ -46,8 +46,8 @@ class SigV4 {
   using Digest = std::array<unsigned char, 32>;
   const Digest& key_of_day(std::string_view day, const AwsCredentials& credentials);
 
-  const std::string region_;
-  const std::string service_;
+  std::string region_;
+  std::string service_;
   // Four of the six HMACs of a signature are the same all day.
   Digest key_{};
   std::string key_day_, key_secret_;

@@ -56,13 +56,22 @@ Result<ObjectAddress> Origins::resolve(std::string_view url) {
   return ObjectAddress{origin, std::move(parsed.key)};
 }
 
+Result<std::shared_ptr<CredentialCache>> Origins::s3_credentials() {
+  if (!s3_credentials_) {
+    RC_ASSIGN(s3_credentials_,
+              CredentialCache::open(
+                  [this] { return find_credentials(options_.s3, options_.environment); },
+                  *options_.clock));
+  }
+  return s3_credentials_;
+}
+
 Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
   RC_ASSIGN(const S3Url parsed, parse_s3_url(url));
   MutexLock lock(mu_);
   if (stopped_) return Error{ErrorCode::kShuttingDown, "the program is stopping"};
   if (!s3_endpoint_) {
     S3Options options = options_.s3;
-    options.anonymous = true;  // credentials do not matter yet
     RC_ASSIGN(S3Settings settings, resolve_s3_settings(options, options_.environment));
     s3_endpoint_ = settings.endpoint_url.empty() ? kAwsEndpoint : settings.endpoint_url;
   }
@@ -79,9 +88,11 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
       settings.path_style = options.addressing == "path";
     }
     std::shared_ptr<RequestSigner> signer;
-    if (settings.credentials)
-      signer = std::make_shared<S3Signer>(*settings.credentials, settings.region,
-                                          settings.requester_pays, *options_.clock);
+    if (!options.anonymous) {
+      RC_ASSIGN(auto credentials, s3_credentials());
+      signer = std::make_shared<S3Signer>(std::move(credentials), settings.region,
+                                          options.requester_pays, *options_.clock);
+    }
     const std::string shown = endpoint == *s3_endpoint_ ? "s3://" + parsed.bucket : id;
     origin = std::make_shared<S3Origin>(
         HttpEndpoint{loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", options_.retry,

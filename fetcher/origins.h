@@ -10,6 +10,7 @@
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "base/origin.h"
+#include "fetcher/aws_credentials.h"
 #include "fetcher/aws_settings.h"
 #include "fetcher/curl_loop.h"
 #include "fetcher/file_origin.h"
@@ -43,6 +44,8 @@ class Origins {
 
  private:
   Result<ObjectAddress> resolve_s3(std::string_view url) EXCLUDES(mu_);
+  /// Of all buckets; got at the first bucket's first use, which waits for it.
+  Result<std::shared_ptr<CredentialCache>> s3_credentials() REQUIRES(mu_);
 
   const OriginsOptions options_;
   Metrics& metrics_;
@@ -54,6 +57,7 @@ class Origins {
   std::map<std::string, std::shared_ptr<Origin>> http_ GUARDED_BY(mu_);  ///< by id and credentials
   std::map<std::string, std::shared_ptr<Origin>> s3_ GUARDED_BY(mu_);    ///< by id
   std::optional<std::string> s3_endpoint_ GUARDED_BY(mu_);               ///< the configured one
+  std::shared_ptr<CredentialCache> s3_credentials_ GUARDED_BY(mu_);
   std::shared_ptr<FileOrigin> file_ GUARDED_BY(mu_);
   bool stopped_ GUARDED_BY(mu_) = false;
 };

@@ -20,8 +20,8 @@ bool is_region(const std::string& text) {
 
 }  // namespace
 
-S3Signer::S3Signer(AwsCredentials credentials, std::string region, bool requester_pays,
-                   const Clock& clock)
+S3Signer::S3Signer(std::shared_ptr<CredentialCache> credentials, std::string region,
+                   bool requester_pays, const Clock& clock)
     : credentials_(std::move(credentials)),
       requester_pays_(requester_pays),
       clock_(clock),
@@ -43,6 +43,7 @@ void S3Signer::sign(HttpRequest& request) {
   const std::size_t query = std::min(url.find('?', path), url.size());
   const std::int64_t now = clock_.unix_s() + skew_s_;
 
+  const auto credentials = credentials_->current();
   SigV4::Request wanted;
   wanted.method = request.head ? "HEAD" : "GET";
   wanted.path = query > path ? url.substr(path, query - path) : "/";
@@ -51,14 +52,14 @@ void S3Signer::sign(HttpRequest& request) {
   // S3 wants the host and all of x-amz-* signed; Range and conditions need not be.
   wanted.headers = {{"x-amz-content-sha256", std::string(SigV4::kEmptyPayload)},
                     {"x-amz-date", SigV4::timestamp(now)}};
-  if (!credentials_.session_token.empty())
-    wanted.headers.emplace_back("x-amz-security-token", credentials_.session_token);
+  if (!credentials->session_token.empty())
+    wanted.headers.emplace_back("x-amz-security-token", credentials->session_token);
   if (requester_pays_) wanted.headers.emplace_back("x-amz-request-payer", "requester");
 
   for (const auto& [name, value] : wanted.headers) request.headers.push_back(name + ": " + value);
   // libcurl sends it itself, without a default port; so the URL has it (see parse_url()).
   wanted.headers.emplace_back("host", std::string(url.substr(host, path - host)));
-  request.headers.push_back("Authorization: " + sigv4_.authorization(wanted, credentials_, now));
+  request.headers.push_back("Authorization: " + sigv4_.authorization(wanted, *credentials, now));
 }
 
 bool S3Signer::learn_from(const HttpResponse& refusal) {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "fetcher/aws_credentials.h"
 #include "fetcher/http_request.h"
 #include "fetcher/sigv4.h"
 
@@ -13,12 +15,13 @@ namespace rangecache::fetcher {
 /// from refusals.
 class S3Signer final : public RequestSigner {
  public:
-  S3Signer(AwsCredentials credentials, std::string region, bool requester_pays, const Clock& clock);
+  S3Signer(std::shared_ptr<CredentialCache> credentials, std::string region, bool requester_pays,
+           const Clock& clock);
   void sign(HttpRequest& request) override;
   bool learn_from(const HttpResponse& refusal) override;
 
  private:
-  const AwsCredentials credentials_;
+  const std::shared_ptr<CredentialCache> credentials_;
   const bool requester_pays_;
   const Clock& clock_;
   const std::string first_region_;  ///< that URLs have been made for

@@ -129,13 +129,34 @@ Result<S3ListPage> parse_s3_listing(std::string_view xml, std::string_view prefi
   return result;
 }
 
-std::optional<S3Error> parse_s3_error(std::string_view xml) {
+std::map<std::string, std::string> xml_texts(std::string_view xml) {
+  std::map<std::string, std::string> texts;
   const Document document = parse(xml);
   const xmlNode* root = document ? xmlDocGetRootElement(document.get()) : nullptr;
-  if (root == nullptr || !is(root, "Error")) return std::nullopt;
-  S3Error error{text_of(root, "Code"), text_of(root, "Message"), text_of(root, "RequestId")};
-  if (error.code.empty()) return std::nullopt;
-  return error;
+  // In document order, without recursion.
+  for (const xmlNode* node = root; node != nullptr;) {
+    const bool has_elements = xmlFirstElementChild(const_cast<xmlNode*>(node)) != nullptr;
+    if (node->type == XML_ELEMENT_NODE && !has_elements) {
+      xmlChar* content = xmlNodeGetContent(node);
+      if (content != nullptr)
+        texts.emplace(reinterpret_cast<const char*>(node->name),
+                      reinterpret_cast<const char*>(content));
+      xmlFree(content);
+    }
+    if (has_elements) {
+      node = node->children;
+      continue;
+    }
+    while (node != root && node->next == nullptr) node = node->parent;
+    node = node == root ? nullptr : node->next;
+  }
+  return texts;
+}
+
+std::optional<S3Error> parse_s3_error(std::string_view xml) {
+  auto texts = xml_texts(xml);
+  if (texts["Code"].empty()) return std::nullopt;
+  return S3Error{texts["Code"], texts["Message"], texts["RequestId"]};
 }
 
 Error s3_failure(const HttpResponse& response, std::string_view body, const std::string& url,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ struct S3ListPage {
 };
 /// kOriginFailed if it is not what such a service answers.
 Result<S3ListPage> parse_s3_listing(std::string_view xml, std::string_view prefix);
+
+/// The texts of the elements that have no others in them, by name; the first of each name. Empty
+/// if it is no XML.
+std::map<std::string, std::string> xml_texts(std::string_view xml);
 
 /// An <Error> document; nullopt if it is none.
 struct S3Error {

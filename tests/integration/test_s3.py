@@ -146,7 +146,7 @@ class Buckets(IntegrationTest):
         self.assertNotIn("n0tTheSecret", refused.stderr)
 
         nobody = self.bucket_daemon()
-        nobody.env = {}
+        nobody.env = {"AWS_EC2_METADATA_DISABLED": "true"}
         refused = nobody.try_start()
         self.assertIn("no credentials for S3: set AWS_ACCESS_KEY_ID", refused.stderr)
 

@@ -17,7 +17,13 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-const AwsCredentials kCredentials{"AKID", "secret", "token"};
+std::shared_ptr<CredentialCache> credentials(const Clock& clock) {
+  return *CredentialCache::open(
+      []() -> Result<TimedCredentials> {
+        return TimedCredentials{{"AKID", "secret", "token"}, {}};
+      },
+      clock);
+}
 
 HttpRequest request(const std::string& url) {
   HttpRequest made;
@@ -34,7 +40,7 @@ HttpResponse refusal(int status, const std::string& name, const std::string& val
 
 TEST(S3Signer, SignsHostTimeTokenAndPayer) {
   ManualClock clock;
-  S3Signer signer(kCredentials, "eu-west-1", /*requester_pays=*/true, clock);
+  S3Signer signer(credentials(clock), "eu-west-1", /*requester_pays=*/true, clock);
   HttpRequest made = request("http://h:9000/bucket/?list-type=2");
   signer.sign(made);
   EXPECT_THAT(made.headers, Contains("x-amz-security-token: token"));
@@ -48,7 +54,7 @@ TEST(S3Signer, SignsHostTimeTokenAndPayer) {
 
 TEST(S3Signer, LearnsTheRegionAndGoesThere) {
   ManualClock clock;
-  S3Signer signer(kCredentials, "us-east-1", false, clock);
+  S3Signer signer(credentials(clock), "us-east-1", false, clock);
   const HttpResponse told = refusal(301, "x-amz-bucket-region", "eu-west-3");
   EXPECT_TRUE(signer.learn_from(told));
   EXPECT_FALSE(signer.learn_from(told)) << "it is known already";
@@ -63,7 +69,7 @@ TEST(S3Signer, LearnsTheRegionAndGoesThere) {
 
 TEST(S3Signer, LearnsTheTimeFromARefusal) {
   ManualClock clock;  // 2023-11-14T22:13:20Z
-  S3Signer signer(kCredentials, "us-east-1", false, clock);
+  S3Signer signer(credentials(clock), "us-east-1", false, clock);
   EXPECT_FALSE(signer.learn_from(refusal(403, "date", "Tue, 14 Nov 2023 22:14:20 GMT")));
   EXPECT_FALSE(signer.learn_from(refusal(404, "date", "Wed, 15 Nov 2023 22:13:20 GMT")));
   EXPECT_FALSE(signer.learn_from(refusal(403, "date", "garbage")));

@@ -38,10 +38,10 @@ TEST(S3Url, BadOnesAreRefused) {
 }
 
 TEST(S3Addressing, PathVirtualAndNamesThatNoCertificateCovers) {
-  S3Settings aws{"", "eu-west-1", false, false, {}};
+  S3Settings aws{"", "eu-west-1", false};
   EXPECT_EQ(S3Origin::base_url(aws, "bucket"), "https://bucket.s3.eu-west-1.amazonaws.com");
   EXPECT_EQ(S3Origin::base_url(aws, "a.b.c"), "https://s3.eu-west-1.amazonaws.com/a.b.c");
-  S3Settings other{"http://h:9000/base", "x", true, false, {}};
+  S3Settings other{"http://h:9000/base", "x", true};
   EXPECT_EQ(S3Origin::base_url(other, "bucket"), "http://h:9000/base/bucket");
   other.path_style = false;
   EXPECT_EQ(S3Origin::base_url(other, "bucket"), "http://bucket.h:9000/base");

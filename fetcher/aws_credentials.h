@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "fetcher/aws_settings.h"
+#include "fetcher/sigv4.h"
+#include "fetcher/worker_pool.h"
+#include "rangecache/result.h"
+
+namespace rangecache::fetcher {
+
+struct TimedCredentials {
+  AwsCredentials keys;
+  std::optional<std::int64_t> expires_s;  ///< Unix time; nullopt: they do not expire
+};
+
+/// Looks for credentials where AWS's tools do, in their order: environment, a role of the profile
+/// (role_arn), web identity, SSO, ~/.aws/credentials, credential_process, ~/.aws/config, the
+/// container's endpoint (ECS, EKS), the instance's (IMDSv2). A profile that the options name goes
+/// before the environment. Blocks: reads files, and may run a process or ask a service, for some
+/// seconds at most each. The first place that has something decides: if it is broken, that is the
+/// error.
+Result<TimedCredentials> find_credentials(const S3Options& options, const Environment& environment);
+
+/// Credentials at hand at any time, got anew before they expire. Thread-safe.
+class CredentialCache {
+ public:
+  using Find = std::function<Result<TimedCredentials>()>;
+
+  /// Gets the first ones; blocks.
+  static Result<std::shared_ptr<CredentialCache>> open(Find find, const Clock& clock);
+  /// Never blocks. While new ones cannot be had the old ones are given, even past their time: the
+  /// service then says so.
+  std::shared_ptr<const AwsCredentials> current() EXCLUDES(mu_);
+
+ private:
+  CredentialCache(Find find, const Clock& clock);
+  void renew() EXCLUDES(mu_);
+  void take(TimedCredentials found) REQUIRES(mu_);
+
+  const Find find_;
+  const Clock& clock_;
+  Mutex mu_;
+  std::shared_ptr<const AwsCredentials> current_ GUARDED_BY(mu_);
+  std::optional<std::int64_t> renew_s_ GUARDED_BY(mu_);  ///< when new ones are to be got
+  bool renewing_ GUARDED_BY(mu_) = false;
+  WorkerPool worker_;  ///< last: its thread ends before the rest goes
+};
+
+}  // namespace rangecache::fetcher

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/metrics.h"
 #include "fetcher/curl_loop.h"
 #include "fetcher/retry_policy.h"
+#include "fetcher/s3_versions.h"
 
 namespace rangecache::fetcher {
 
@@ -24,7 +26,8 @@ struct HttpEndpoint {
   Counter& retries_total;
   const Clock& clock;
   std::shared_ptr<RequestSigner> signer{};
-  std::string shown_base{};  ///< "s3://bucket" for messages; empty: base_url
+  std::shared_ptr<S3Versions> versions{};  ///< S3 only; the loop's thread
+  std::string shown_base{};                ///< "s3://bucket" for messages; empty: base_url
 
   std::string url_of(std::string_view key) const { return base_url + "/" + std::string(key); }
   /// For messages: without secrets; decoded below a shown_base.

@@ -72,6 +72,7 @@ void HttpFetch::begin() {
 
 void HttpFetch::send(std::int64_t delay_ms) {
   HttpRequest request = endpoint_->request(request_.key);
+  if (!version_id_.empty()) request.url += "?versionId=" + encode_segment(version_id_);
   request.priority = request_.priority;
   request.headers.push_back(fmt::format("Range: bytes={}-{}", position_, wanted_.end - 1));
   for (std::string& header : only_if_version(validator_))
@@ -85,13 +86,27 @@ void HttpFetch::send(std::int64_t delay_ms) {
 FetchSink::Verdict HttpFetch::on_response(const HttpResponse& response) {
   const RangeQuestion question{{position_, wanted_.end}, validator_, size_};
   auto judgement = judge_range_response(response, question, shown_url_, endpoint_->clock.unix_s());
-  if (const auto* body = std::get_if<RangeBody>(&judgement)) return accept(*body);
+  if (const auto* body = std::get_if<RangeBody>(&judgement)) {
+    if (endpoint_->versions) {
+      if (const std::string* id = response.headers.find("x-amz-version-id"))
+        endpoint_->versions->remember(request_.key, body->attributes.validator, *id);
+    }
+    return accept(*body);
+  }
   refusal_ = std::get<HttpFailure>(std::move(judgement));
   ask_again_ =
       endpoint_->signer && !std::exchange(learnt_, true) && endpoint_->signer->learn_from(response);
+  if (refusal_->error.code == ErrorCode::kStale) ask_again_ = names_version();
   // A success that is refused may be of any length; an error page is short, and reading it keeps
   // the connection.
   return response.status < 300 ? FetchSink::Verdict::kAbort : FetchSink::Verdict::kContinue;
+}
+
+/// True if the version that is wanted can be had by its id, though it is not the newest.
+bool HttpFetch::names_version() {
+  if (!endpoint_->versions || !version_id_.empty()) return false;
+  if (const auto id = endpoint_->versions->find(request_.key, validator_)) version_id_ = *id;
+  return !version_id_.empty();
 }
 
 FetchSink::Verdict HttpFetch::accept(const RangeBody& body) {

@@ -36,6 +36,7 @@ class HttpFetch final : public HttpHandler,
  private:
   void begin();
   void send(std::int64_t delay_ms);
+  bool names_version();
   FetchSink::Verdict accept(const RangeBody& body);
   void retry_or_fail(HttpFailure failure);
   bool may_join_another_response() const;
@@ -53,6 +54,7 @@ class HttpFetch final : public HttpHandler,
   std::optional<std::uint64_t> size_;  ///< set with the first head
   int failures_ = 0;                   ///< since the last real progress
   std::uint64_t progress_mark_ = 0;
+  std::string version_id_;  ///< of S3: named because the object has another version by now
   bool learnt_ = false;     ///< the signer has seen a refusal
   bool ask_again_ = false;  ///< ... and knows better now
 

@@ -96,9 +96,12 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
     const std::string shown = endpoint == *s3_endpoint_ ? "s3://" + parsed.bucket : id;
     origin = std::make_shared<S3Origin>(
         HttpEndpoint{loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", options_.retry,
-                     errors_total_, retries_total_, *options_.clock, signer, shown});
+                     errors_total_, retries_total_, *options_.clock, signer,
+                     std::make_shared<S3Versions>(), shown});
   }
-  return ObjectAddress{origin, canonical_path_of_raw(parsed.key)};
+  std::string key = canonical_path_of_raw(parsed.key);
+  if (!parsed.version_id.empty()) key += "?versionId=" + encode_segment(parsed.version_id);
+  return ObjectAddress{origin, std::move(key)};
 }
 
 void Origins::stop() {

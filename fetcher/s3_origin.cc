@@ -98,8 +98,10 @@ void S3Origin::stat(std::string key, Validator known, Callback<StatResult> done)
           return stat_directory(endpoint, raw, shown, std::move(*shared_done));
         // What is no object may be a directory.
         stat_over_http(endpoint, key, known,
-                       [endpoint, raw, shown, shared_done](Result<StatResult> result) {
-                         if (result || result.error().code != ErrorCode::kNotFound)
+                       [endpoint, key, raw, shown, shared_done](Result<StatResult> result) {
+                         // A version by name is no directory.
+                         if (result || result.error().code != ErrorCode::kNotFound ||
+                             key.find('?') != std::string::npos)
                            return (*shared_done)(std::move(result));
                          stat_directory(endpoint, raw + "/", shown, std::move(*shared_done));
                        });

@@ -47,6 +47,13 @@ Result<S3Url> parse_s3_url(std::string_view url) {
   const std::size_t slash = std::min(rest.find('/'), rest.size());
   parsed.bucket = rest.substr(0, slash);
   parsed.key = rest.substr(std::min(slash + 1, rest.size()));
+  constexpr std::string_view kVersion = "?versionId=";
+  const std::size_t version = parsed.key.rfind(kVersion);
+  if (version != std::string::npos && version > 0) {
+    parsed.version_id = parsed.key.substr(version + kVersion.size());
+    parsed.key.resize(version);
+    if (parsed.version_id.empty()) return bad("names no version");
+  }
   if (!is_bucket_name(parsed.bucket))
     return bad("must name a bucket: s3://bucket or s3://bucket/key");
   if (parsed.key.size() > kMaxKey) return bad("the key is longer than 1024 bytes");

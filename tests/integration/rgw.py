@@ -167,3 +167,8 @@ class Rgw:
 
     def make_bucket(self, bucket):
         self.request("PUT", f"/{bucket}")
+
+    def keep_versions(self, bucket):
+        self.request("PUT", f"/{bucket}",
+                     b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+                     "versioning=")

@@ -137,6 +137,23 @@ class Buckets(IntegrationTest):
         with open(mount.path("file"), "rb") as file:
             self.assertEqual(new, file.read())
 
+    def test_old_versions_can_still_be_read_where_the_bucket_keeps_them(self):
+        self.rgw.keep_versions(self.bucket)
+        old, new = random_bytes(24 * MIB, "old"), random_bytes(24 * MIB, "new")
+        first = self.rgw.request("PUT", f"/{self.bucket}/file", old)[0]["x-amz-version-id"]
+        mount = self.bucket_daemon(freshness="always").start()
+        with open(mount.path("file"), "rb", buffering=0) as file:
+            self.assertEqual(old[:4096], file.read(4096))
+            second = self.rgw.request("PUT", f"/{self.bucket}/file", new)[0]["x-amz-version-id"]
+            self.assertNotEqual(first, second)
+            rest = b"".join(iter(lambda: file.read(MIB), b""))
+            self.assertEqual(old[4096:], rest, "the open file keeps its version")
+        with open(mount.path("file"), "rb") as file:
+            self.assertEqual(new, file.read())
+        for version, body in ((first, old), (second, new)):
+            read = self.cachectl(mount, "cat", f"s3://{self.bucket}/file?versionId={version}")
+            self.assertEqual(body, read.stdout, read.stderr)
+
     def test_what_goes_wrong_is_said_with_the_remedy(self):
         self.put("file", b"x")
         refused = self.bucket_daemon(secret="n0tTheSecret").try_start()

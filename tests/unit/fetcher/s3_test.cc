@@ -3,6 +3,7 @@
 
 #include "fetcher/s3_origin.h"
 #include "fetcher/s3_url.h"
+#include "fetcher/s3_versions.h"
 #include "fetcher/s3_xml.h"
 
 namespace rangecache::fetcher {
@@ -18,6 +19,29 @@ TEST(S3Url, BucketAndRawKey) {
   EXPECT_EQ(url->endpoint_url, "");
   EXPECT_EQ(parse_s3_url("s3://bucket")->key, "");
   EXPECT_EQ(parse_s3_url("s3://bucket/")->key, "");
+}
+
+TEST(S3Url, AVersionByItsId) {
+  const auto url = parse_s3_url("s3://bucket/a?b?versionId=3/L4k.x_-");
+  ASSERT_TRUE(url);
+  EXPECT_EQ(url->key, "a?b");
+  EXPECT_EQ(url->version_id, "3/L4k.x_-");
+  EXPECT_FALSE(parse_s3_url("s3://bucket/a?versionId="));
+}
+
+TEST(S3Versions, RemembersTheNewestOnes) {
+  S3Versions versions(2);
+  const Validator tag{Validator::Kind::kEtag, "\"t\""}, other{Validator::Kind::kEtag, "\"o\""};
+  versions.remember("a", tag, "1");
+  versions.remember("a", other, "2");
+  versions.remember("b", tag, "null");
+  EXPECT_EQ(versions.find("a", tag), "1");
+  EXPECT_EQ(versions.find("b", tag), std::nullopt);
+  versions.remember("a", tag, "1");
+  versions.remember("c", tag, "3");
+  EXPECT_EQ(versions.find("a", tag), std::nullopt) << "the oldest is forgotten";
+  EXPECT_EQ(versions.find("a", other), "2");
+  EXPECT_EQ(versions.find("c", tag), "3");
 }
 
 TEST(S3Url, WithAnEndpoint) {

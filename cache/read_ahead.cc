@@ -24,12 +24,12 @@ ByteRange ReadAhead::next(ByteRange read) {
   // A file's first read says nothing yet (a header is looked at everywhere); the next one does.
   if (!advances || ++sequential_reads_ < 2) return {};
 
-  if (window_ == 0) window_ = options_.initial_window;
   // Ask again when half of the window is used up, so that the pipe never runs dry.
   if (frontier_ - stream_end_ > window_ / 2) return {};
+  // It has doubled only when that much was used: a stream that stops wastes about what it has read.
+  window_ = window_ == 0 ? options_.initial_window : std::min(window_ * 2, options_.max_window);
   const ByteRange ahead{frontier_, stream_end_ + window_};
   frontier_ = ahead.end;
-  window_ = std::min(window_ * 2, options_.max_window);
   return ahead;
 }
 

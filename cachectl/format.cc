@@ -58,10 +58,34 @@ std::string quotas_of(const Stats& stats) {
   return text;
 }
 
+std::string origins_of(const Stats& stats) {
+  const auto origins = stats.json().find("origins");
+  if (origins == stats.json().end() || !origins->is_array()) return "";
+  std::string text;
+  for (const auto& origin : *origins) {
+    const std::string name = origin.value("name", ""), error = origin.value("error", "");
+    if (!error.empty()) {
+      text += row("warning", fmt::format("{} does not answer: {}", name, error));
+      continue;
+    }
+    const int places = origin.value("places", 0), most = origin.value("max_places", 0);
+    const double p50 = origin.value("p50_s", 0.0), p95 = origin.value("p95_s", 0.0);
+    std::string what = name;
+    if (p95 > 0)
+      what += fmt::format(", first byte p50 {}, p95 {}", human_seconds(p50), human_seconds(p95));
+    if (places < most) what += fmt::format(", wants fewer requests: {} of {} places", places, most);
+    text += row("server", what);
+  }
+  return text;
+}
+
 std::string faults_of(const Stats& stats) {
-  constexpr std::array<std::pair<const char*, const char*>, 7> kFaults{{
+  constexpr std::array<std::pair<const char*, const char*>, 10> kFaults{{
       {"origin_errors_total", "requests that the origin failed"},
       {"origin_retries_total", "requests that were tried again"},
+      {"origin_retries_refused_total", "requests not tried again because too many failed"},
+      {"origin_slowdowns_total", "times that an origin wanted fewer requests"},
+      {"origin_refused_total", "requests not sent because the origin does not answer"},
       {"stale_reads_total", "reads refused because the object had changed"},
       {"cache_faults_total", "faults of the cache disk (readers did not notice)"},
       {"disk_breaker_opened_total", "times that the cache disk was left alone for a while"},
@@ -161,6 +185,7 @@ std::string format_stats(const std::string& stats_json) {
               fmt::format("p50 {}, p95 {}", human_seconds(stats("origin_first_byte_seconds_p50")),
                           human_seconds(stats("origin_first_byte_seconds_p95"))));
   text += row("in flight", fmt::format("{:.0f} ranges", stats("flights")));
+  text += origins_of(stats);
   text += "\nCache\n";
   text +=
       row("disk",

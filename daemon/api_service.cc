@@ -114,6 +114,22 @@ void ApiService::list(std::string url, Callback<std::vector<ListEntry>> done) {
                               });
 }
 
+namespace {
+
+const char* to_string(fetcher::CircuitBreaker::State state) {
+  switch (state) {
+    case fetcher::CircuitBreaker::State::kClosed:
+      return "answers";
+    case fetcher::CircuitBreaker::State::kOpen:
+      return "unreachable";
+    case fetcher::CircuitBreaker::State::kHalfOpen:
+      return "being tried";
+  }
+  return "";
+}
+
+}  // namespace
+
 std::string ApiService::stats_json() {
   nlohmann::json json;
   json["version"] = RANGECACHE_VERSION;
@@ -128,6 +144,15 @@ std::string ApiService::stats_json() {
   for (const auto& quota : parts_.cache.quotas())
     json["quotas"].push_back(
         {{"prefix", quota.prefix}, {"used", quota.used}, {"limit", quota.limit}});
+  json["origins"] = nlohmann::json::array();
+  for (const auto& origin : parts_.origins.status())
+    json["origins"].push_back({{"name", origin.name},
+                               {"state", to_string(origin.breaker)},
+                               {"error", origin.last_error},
+                               {"places", origin.places},
+                               {"max_places", origin.max_places},
+                               {"p50_s", origin.p50_s},
+                               {"p95_s", origin.p95_s}});
   nlohmann::json& metrics = json["metrics"] = nlohmann::json::object();
   for (const Metrics::Sample& sample : parts_.metrics.samples())
     metrics[sample.name] = sample.value;

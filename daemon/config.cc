@@ -22,10 +22,13 @@ struct Raw {
   std::string config_file, cache_dir, cache_size, keep_free,
       scrub_rate = "4MiB", merge_rate = "64MiB", memory_limit = "256MiB", socket,
       log_level = "info", log_file, freshness = "http", stale_if_error = "0s", eviction = "s3fifo",
-      durability = "none", admission = "all", writer = "auto", urls;
+      durability = "none", admission = "all", writer = "auto", urls, connect_timeout = "10s",
+      timeout = "30s", ca_file, proxy;
   std::vector<std::string> mount, quota;
   fetcher::S3Options s3;
   int max_pinned = 50;
+  int max_transfers = 32;
+  double hedge = 5;
   bool daemonize = false;
   bool allow_other = false;
 };
@@ -110,6 +113,29 @@ void declare(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_flag("--no-sign-request", raw.s3.anonymous, "Read public buckets without credentials");
   app.add_flag("--request-payer", raw.s3.requester_pays, "Pay for requests to others' buckets");
+  app.add_option("--connect-timeout", raw.connect_timeout, "How long a server may take to connect")
+      ->type_name("TIME")
+      ->capture_default_str();
+  app.add_option("--timeout", raw.timeout, "How long a server may send nothing")
+      ->type_name("TIME")
+      ->capture_default_str();
+  app.add_option("--max-transfers", raw.max_transfers,
+                 "Data requests in flight per server; it gets fewer while it asks for that")
+      ->type_name("COUNT")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--hedge", raw.hedge,
+                 "The most requests sent a second time because they are slow, in %; 0: none")
+      ->type_name("PERCENT")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  app.add_option("--ca-file", raw.ca_file,
+                 "Trust these certificates (PEM), too (default: AWS_CA_BUNDLE)")
+      ->type_name("FILE");
+  app.add_option("--proxy", raw.proxy,
+                 "Ask servers through this proxy, e.g. http://proxy:3128 (default: http_proxy, "
+                 "https_proxy)")
+      ->type_name("URL");
   app.add_option("--writer", raw.writer, "How chunks are written: auto, io_uring or threads")
       ->type_name("KIND")
       ->capture_default_str();
@@ -236,6 +262,13 @@ Result<std::uint64_t> size_option(const char* name, const std::string& text, std
   return *size;
 }
 
+Result<std::int64_t> milliseconds_option(const char* name, const std::string& text) {
+  auto seconds = cache::parse_duration_s(text);
+  if (!seconds) return usage(fmt::format("--{}: {}", name, seconds.error().context));
+  if (*seconds == 0) return usage(fmt::format("--{} {}: at least 1s", name, text));
+  return *seconds * 1000;
+}
+
 Result<Config> to_config(const Raw& raw) {
   Config config;
   config.cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
@@ -292,6 +325,18 @@ Result<Config> to_config(const Raw& raw) {
     config.cache.writer = cache::WriterKind::kIoUring;
   else if (raw.writer != "auto")
     return usage("--writer " + raw.writer + ": use auto, io_uring or threads");
+  RC_ASSIGN(config.http.connect_timeout_ms,
+            milliseconds_option("connect-timeout", raw.connect_timeout));
+  RC_ASSIGN(config.http.stall_timeout_ms, milliseconds_option("timeout", raw.timeout));
+  config.http.first_byte_timeout_ms = config.http.stall_timeout_ms;
+  config.http.max_transfers = raw.max_transfers;
+  config.http.proxy = raw.proxy;
+  config.http.ca_file = raw.ca_file;
+  if (const char* bundle = std::getenv("AWS_CA_BUNDLE"); raw.ca_file.empty() && bundle)
+    config.http.ca_file = bundle;
+  if (!config.http.ca_file.empty() && access(config.http.ca_file.c_str(), R_OK) != 0)
+    return Error(ErrorCode::kInvalidArgument, "--ca-file " + config.http.ca_file, errno);
+  config.limits.hedge_share = raw.hedge / 100;
   RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
   config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
   config.log_file = raw.log_file;
@@ -352,7 +397,8 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (!raw.config_file.empty()) file = apply_file(app, raw.config_file);
   config = file ? to_config(raw) : Result<Config>(file.error());
   if (!config) {
-    fmt::print(stderr, "rangecached: {}\n", config.error().context);
+    fmt::print(stderr, "rangecached: {}\n",
+               config.error().sys_errno ? config.error().message() : config.error().context);
     return {std::nullopt, 2};
   }
   return {std::move(*config), 0};

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "cache/cache.h"
 #include "fetcher/aws_settings.h"
+#include "fetcher/curl_loop.h"
+#include "fetcher/origin_health.h"
 #include "rangecache/result.h"
 
 namespace rangecache::daemon {
@@ -15,6 +17,8 @@ namespace rangecache::daemon {
 /// What the command line and the config file say, checked and with the defaults filled in.
 struct Config {
   cache::CacheOptions cache;
+  fetcher::CurlOptions http;
+  fetcher::OriginLimits limits;
   fetcher::S3Options s3;
   std::string socket_path;
   LogLevel log_level = LogLevel::kInfo;

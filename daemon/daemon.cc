@@ -25,6 +25,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
                                               std::function<void()> begin_stop) {
   std::unique_ptr<Daemon> daemon(new Daemon);
   fetcher::OriginsOptions origins;
+  origins.http = config.http;
+  origins.limits = config.limits;
   origins.s3 = config.s3;
   daemon->origins_ = std::make_unique<fetcher::Origins>(std::move(origins), daemon->metrics_);
   const auto find_origin =

@@ -18,11 +18,11 @@ namespace rangecache::daemon {
 // The words that the daemon and its clients share stand once, in the public header.
 using rangecache::CachedObject;
 using rangecache::EvictResult;
-using rangecache::PinInfo;
-using rangecache::VerifyPart;
 using rangecache::MountInfo;
 using rangecache::ObjectInfo;
 using rangecache::ObjectMap;
+using rangecache::PinInfo;
+using rangecache::VerifyPart;
 
 /// One open of one version through the API: all reads through it see that version. Holds the
 /// read-ahead state. Closed by dropping it.

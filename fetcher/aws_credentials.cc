@@ -26,6 +26,7 @@ using Found = Result<std::optional<TimedCredentials>>;
 constexpr int kMaxRoleDepth = 5;
 constexpr std::int64_t kRenewBefore_s = 600;
 constexpr std::int64_t kTryAgainAfter_s = 30;
+constexpr std::int64_t kTrySoonAgainAfter_s = 5;  // while there are none at all
 
 Error broken(std::string text) { return Error(ErrorCode::kInvalidArgument, std::move(text)); }
 
@@ -94,7 +95,7 @@ class Finder {
     }
     if (found) return *std::move(found);
     return Error(
-        ErrorCode::kPermissionDenied,
+        ErrorCode::kInvalidArgument,
         fmt::format("no credentials for S3: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
                     "put them under [{}] in {}, or use --no-sign-request for a public bucket",
                     profile, files_.credentials_path));
@@ -349,41 +350,65 @@ Result<TimedCredentials> find_credentials(const S3Options& options,
 CredentialCache::CredentialCache(Find find, const Clock& clock)
     : find_(std::move(find)), clock_(clock), worker_("rc-creds", 1) {}
 
-Result<std::shared_ptr<CredentialCache>> CredentialCache::open(Find find, const Clock& clock) {
-  RC_ASSIGN(TimedCredentials first, find());
-  std::shared_ptr<CredentialCache> cache(new CredentialCache(std::move(find), clock));
-  MutexLock lock(cache->mu_);
-  cache->take(std::move(first));
-  return cache;
+void CredentialCache::prepare(UniqueFunction<void(Result<void>)> done) {
+  std::optional<Result<void>> answer;
+  bool look_now = false;
+  {
+    MutexLock lock(mu_);
+    const bool due = !look_s_ ? !usable_ : clock_.unix_s() >= *look_s_;
+    look_now = due && !std::exchange(looking_, true);
+    if (usable_)
+      answer = Result<void>();
+    else if (error_ && !looking_)
+      answer = Result<void>(*error_);
+    else
+      waiting_.push_back(std::move(done));
+  }
+  if (look_now) worker_.post([this] { look(); });
+  if (answer) done(*std::move(answer));
+}
+
+std::shared_ptr<const AwsCredentials> CredentialCache::current() {
+  MutexLock lock(mu_);
+  return current_;
+}
+
+void CredentialCache::expired(const std::shared_ptr<const AwsCredentials>& keys) {
+  MutexLock lock(mu_);
+  if (keys != current_) return;
+  usable_ = false;
+  error_.reset();
+  look_s_.reset();
 }
 
 void CredentialCache::take(TimedCredentials found) {
   current_ = std::make_shared<const AwsCredentials>(std::move(found.keys));
-  renew_s_.reset();
+  usable_ = true;
+  error_.reset();
+  look_s_.reset();
   if (!found.expires_s) return;
   const std::int64_t left_s = std::max<std::int64_t>(0, *found.expires_s - clock_.unix_s());
-  renew_s_ = *found.expires_s - std::min(kRenewBefore_s, left_s / 2);
+  look_s_ = *found.expires_s - std::min(kRenewBefore_s, left_s / 2);
 }
 
-std::shared_ptr<const AwsCredentials> CredentialCache::current() {
-  std::shared_ptr<const AwsCredentials> keys;
-  bool renew_now = false;
+void CredentialCache::look() {
+  auto found = find_();
+  std::vector<UniqueFunction<void(Result<void>)>> waiting;
+  Result<void> result;
   {
     MutexLock lock(mu_);
-    keys = current_;
-    renew_now = renew_s_ && clock_.unix_s() >= *renew_s_ && !std::exchange(renewing_, true);
+    looking_ = false;
+    waiting.swap(waiting_);
+    if (found) {
+      take(*std::move(found));
+    } else {
+      error_ = found.error();
+      look_s_ = clock_.unix_s() + (usable_ ? kTryAgainAfter_s : kTrySoonAgainAfter_s);
+      result = found.error();
+      if (usable_) log_warning("new credentials cannot be had: {}", error_->message());
+    }
   }
-  if (renew_now) worker_.post([this] { renew(); });
-  return keys;
-}
-
-void CredentialCache::renew() {
-  auto found = find_();
-  MutexLock lock(mu_);
-  renewing_ = false;
-  if (found) return take(*std::move(found));
-  log_warning("new credentials cannot be had: {}", found.error().message());
-  renew_s_ = clock_.unix_s() + kTryAgainAfter_s;
+  for (auto& done : waiting) done(result);
 }
 
 }  // namespace rangecache::fetcher

@@ -4,9 +4,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/unique_function.h"
 #include "fetcher/aws_settings.h"
 #include "fetcher/sigv4.h"
 #include "fetcher/worker_pool.h"
@@ -27,28 +29,35 @@ struct TimedCredentials {
 /// error.
 Result<TimedCredentials> find_credentials(const S3Options& options, const Environment& environment);
 
-/// Credentials at hand at any time, got anew before they expire. Thread-safe.
+/// Credentials at hand from their first use on, got anew before they expire. Thread-safe.
 class CredentialCache {
  public:
-  using Find = std::function<Result<TimedCredentials>()>;
+  using Find = std::function<Result<TimedCredentials>()>;  ///< may block; on an own thread
 
-  /// Gets the first ones; blocks.
-  static Result<std::shared_ptr<CredentialCache>> open(Find find, const Clock& clock);
-  /// Never blocks. While new ones cannot be had the old ones are given, even past their time: the
-  /// service then says so.
+  CredentialCache(Find find, const Clock& clock);
+
+  /// `done` comes once there are credentials (from within, if there are), or with the error of
+  /// trying to get them, which is remembered for some seconds.
+  void prepare(UniqueFunction<void(Result<void>)> done) EXCLUDES(mu_);
+  /// Never blocks; only after prepare() was well. While new ones cannot be had the old ones are
+  /// given, even past their time: the service then says so.
   std::shared_ptr<const AwsCredentials> current() EXCLUDES(mu_);
+  /// The service says so of these: the next prepare() waits for others.
+  void expired(const std::shared_ptr<const AwsCredentials>& keys) EXCLUDES(mu_);
 
  private:
-  CredentialCache(Find find, const Clock& clock);
-  void renew() EXCLUDES(mu_);
+  void look() EXCLUDES(mu_);
   void take(TimedCredentials found) REQUIRES(mu_);
 
   const Find find_;
   const Clock& clock_;
   Mutex mu_;
   std::shared_ptr<const AwsCredentials> current_ GUARDED_BY(mu_);
-  std::optional<std::int64_t> renew_s_ GUARDED_BY(mu_);  ///< when new ones are to be got
-  bool renewing_ GUARDED_BY(mu_) = false;
+  bool usable_ GUARDED_BY(mu_) = false;                 ///< as far as is known
+  std::optional<Error> error_ GUARDED_BY(mu_);          ///< of the last try
+  std::optional<std::int64_t> look_s_ GUARDED_BY(mu_);  ///< when others are to be got
+  bool looking_ GUARDED_BY(mu_) = false;
+  std::vector<UniqueFunction<void(Result<void>)>> waiting_ GUARDED_BY(mu_);
   WorkerPool worker_;  ///< last: its thread ends before the rest goes
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "fetcher/curl_errors.h"
+#include "fetcher/origin_health.h"
 #include "fetcher/redirect_guard.h"
 #include "fetcher/url.h"
 
@@ -49,7 +51,7 @@ struct CurlLoop::Request {
   HttpRequest request;
   std::shared_ptr<HttpHandler> handler;
 
-  enum class State { kDelayed, kQueued, kRunning } state = State::kDelayed;
+  enum class State { kDelayed, kQueued, kPlaced, kRunning } state = State::kDelayed;
   std::optional<EventLoop::TimerId> timer;  ///< the delay, later the watchdog
   CURL* easy = nullptr;
   curl_slist* header_list = nullptr;
@@ -66,6 +68,7 @@ struct CurlLoop::Request {
   std::int64_t started_ns = 0;
   std::int64_t last_progress_ns = 0;
   bool got_header = false;
+  std::int64_t first_byte_ns = 0;
 
   ~Request() { curl_slist_free_all(header_list); }
   const std::string& shown_url() const { return request.shown_url; }
@@ -81,7 +84,7 @@ CurlLoop::CurlLoop(CurlOptions options, Metrics& metrics)
       first_byte_(metrics.histogram("rangecache_origin_first_byte_seconds",
                                     "Time from the start of a request to its first header")),
       transfers_(metrics.gauge("rangecache_origin_transfers", "Requests in flight")),
-      queue_(options_.max_transfers),
+      queue_(options_.max_transfers, options_.max_metadata_transfers),
       loop_("rc-fetch") {
   init_curl_once();
   post([this] {
@@ -92,7 +95,7 @@ CurlLoop::CurlLoop(CurlOptions options, Metrics& metrics)
     curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &CurlLoop::on_timer);
     curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
     curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS,
-                      static_cast<long>(options_.max_transfers));
+                      static_cast<long>(options_.max_transfers + options_.max_metadata_transfers));
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_MULTIPLEX));
   });
 }
@@ -137,20 +140,55 @@ CurlLoop::RequestId CurlLoop::start(HttpRequest request, std::shared_ptr<HttpHan
     const auto found = requests_.find(id);
     if (found == requests_.end()) return;
     found->second->timer.reset();
-    queue(*found->second);
+    prepare(*found->second);
   });
   return id;
 }
 
+void CurlLoop::prepare(Request& request) {
+  if (!request.request.signer) return queue(request);
+  const auto proceed = [this, id = request.id](const Result<void>& ready) {
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) return;
+    if (!ready) return end(id, HttpFailure{ready.error(), false});
+    queue(*found->second);
+  };
+  request.request.signer->prepare([this, proceed](Result<void> ready) {
+    if (loop_.in_loop_thread()) return proceed(ready);
+    post([proceed, ready = std::move(ready)] { proceed(ready); });
+  });
+}
+
 void CurlLoop::queue(Request& request) {
   request.state = Request::State::kQueued;
-  queue_.push(request.request.origin_id, request.request.priority, request.id);
+  const OriginHealth& health = *request.request.health;
+  queue_.set_places(&health, health.places());
+  queue_.push(&health, request.request.traffic, request.id);
   pump();
 }
 
 void CurlLoop::pump() {
-  if (multi_ == nullptr) return;
-  for (const RequestId id : queue_.take_ready()) begin(*requests_.at(id));
+  // What ends here gives its place back and wants to pump, too: not from within.
+  pump_again_ = true;
+  if (std::exchange(pumping_, true)) return;
+  while (multi_ != nullptr && std::exchange(pump_again_, false)) {
+    for (const RequestId id : queue_.take_ready()) begin_or_refuse(id);
+  }
+  pumping_ = false;
+}
+
+void CurlLoop::begin_or_refuse(RequestId id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;  // cancelled by one that was refused before it
+  Request& request = *found->second;
+  request.state = Request::State::kPlaced;
+  const auto refusal = request.request.health->refusal(system_clock().monotonic_ns());
+  if (refusal) return end(id, HttpFailure{*refusal, false});
+  begin(request);
+}
+
+EventLoop::TimerId CurlLoop::call_after_ms(std::int64_t delay_ms, EventLoop::Task task) {
+  return loop_.call_after_ms(delay_ms, std::move(task));
 }
 
 void CurlLoop::begin(Request& request) {
@@ -191,7 +229,16 @@ void CurlLoop::configure(Request& request) {
   set_option(easy, CURLOPT_UNRESTRICTED_AUTH, 0L);
   set_option(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
   set_option(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout_ms));
-  set_option(easy, CURLOPT_NOPROXY, no_proxy_.c_str());
+  if (options_.proxy.empty()) {
+    set_option(easy, CURLOPT_NOPROXY, no_proxy_.c_str());
+  } else {
+    set_option(easy, CURLOPT_PROXY, options_.proxy.c_str());
+    set_option(easy, CURLOPT_NOPROXY, "");
+  }
+  if (!options_.ca_file.empty()) {
+    set_option(easy, CURLOPT_SSL_CTX_FUNCTION, &CurlLoop::on_tls_context);
+    set_option(easy, CURLOPT_SSL_CTX_DATA, static_cast<void*>(&request));
+  }
   set_option(easy, CURLOPT_USERAGENT, options_.user_agent.c_str());
   set_option(easy, CURLOPT_NOBODY, wanted.head ? 1L : 0L);
   if (!wanted.user.empty()) {
@@ -259,6 +306,13 @@ void CurlLoop::resume(RequestId id) {
   collect_finished();
 }
 
+std::optional<std::int64_t> CurlLoop::sent_ms_ago(RequestId id) const {
+  const auto found = requests_.find(id);
+  if (found == requests_.end() || found->second->state != Request::State::kRunning)
+    return std::nullopt;
+  return (system_clock().monotonic_ns() - found->second->started_ns) / 1'000'000;
+}
+
 void CurlLoop::end(RequestId id, std::optional<HttpFailure> failure) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return;
@@ -266,8 +320,12 @@ void CurlLoop::end(RequestId id, std::optional<HttpFailure> failure) {
   requests_.erase(found);
   if (request->timer) loop_.cancel(*request->timer);
   const HttpRequest& wanted = request->request;
-  if (request->state == Request::State::kQueued) queue_.erase(wanted.origin_id, id);
+  OriginHealth& health = *wanted.health;
+  if (request->state == Request::State::kQueued) queue_.erase(&health, id);
   if (request->state == Request::State::kRunning) {
+    if (failure)
+      health.failed(failure->error, request->delivered_response, request->started_ns,
+                    system_clock().monotonic_ns());
     curl_multi_remove_handle(multi_, request->easy);
     if (failure) {
       curl_easy_cleanup(request->easy);  // libcurl may leave it half-way
@@ -276,7 +334,10 @@ void CurlLoop::end(RequestId id, std::optional<HttpFailure> failure) {
       idle_handles_.push_back(request->easy);
     }
     transfers_.add(-1);
-    queue_.release(wanted.origin_id, wanted.priority);
+  }
+  if (request->state >= Request::State::kPlaced) {
+    queue_.release(&health, wanted.traffic);
+    queue_.set_places(&health, health.places());
   }
   request->handler->on_end(std::move(failure));
   pump();
@@ -352,6 +413,7 @@ std::size_t CurlLoop::on_header(char* data, std::size_t, std::size_t count, void
   CurlLoop& loop = request.loop;
   request.last_progress_ns = system_clock().monotonic_ns();
   if (!std::exchange(request.got_header, true)) {
+    request.first_byte_ns = request.last_progress_ns;
     loop.first_byte_.record_ns(request.last_progress_ns - request.started_ns);
     loop.arm_watchdog(request, loop.options_.stall_timeout_ms);  // from now on another limit
   }
@@ -389,6 +451,9 @@ bool CurlLoop::deliver_response(Request& request) {
   const char* url = nullptr;
   curl_easy_getinfo(request.easy, CURLINFO_EFFECTIVE_URL, &url);
   request.response.url = url ? url : request.request.url;
+  request.request.health->answered(request.response.status, request.started_ns,
+                                   request.first_byte_ns,
+                                   request.request.traffic != Traffic::kMetadata);
   // A kept connection is not opened again: look at its address too.
   const char* address = nullptr;
   curl_easy_getinfo(request.easy, CURLINFO_PRIMARY_IP, &address);
@@ -435,6 +500,19 @@ curl_socket_t CurlLoop::on_open_socket(void* opaque, curlsocktype, curl_sockaddr
     return CURL_SOCKET_BAD;
   }
   return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/// CURLOPT_CAINFO would replace what the system trusts.
+CURLcode CurlLoop::on_tls_context(CURL*, void* context, void* opaque) {
+  Request& request = *static_cast<Request*>(opaque);
+  const std::string& file = request.loop.options_.ca_file;
+  if (SSL_CTX_load_verify_locations(static_cast<SSL_CTX*>(context), file.c_str(), nullptr) == 1)
+    return CURLE_OK;
+  request.verdict = HttpFailure{{ErrorCode::kInvalidArgument,
+                                 fmt::format("{}: --ca-file {} holds no certificates in PEM form",
+                                             request.shown_url(), file)},
+                                false};
+  return CURLE_SSL_CACERT_BADFILE;
 }
 
 int CurlLoop::on_close_socket(void* self, curl_socket_t socket) {

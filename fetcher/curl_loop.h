@@ -23,8 +23,11 @@ struct CurlOptions {
   std::int64_t connect_timeout_ms = 10'000;
   std::int64_t first_byte_timeout_ms = 30'000;  ///< from the start of a request to its headers
   std::int64_t stall_timeout_ms = 30'000;       ///< without a byte, while not paused
-  int max_transfers = 32;                       ///< in flight per origin
+  int max_transfers = 32;                       ///< of data in flight per origin
+  int max_metadata_transfers = 16;              ///< of metadata, besides
   std::size_t max_header_bytes = 256 * 1024;    ///< all header lines of one request together
+  std::string ca_file;                          ///< PEM; trusted besides the system's; empty: none
+  std::string proxy;                            ///< empty: as the environment says
 };
 
 /// Sends HTTP requests: one libcurl multi handle on one thread ("rc-fetch"), which also keeps the
@@ -49,12 +52,19 @@ class CurlLoop {
   void cancel(RequestId id);
   /// After kPause. May call on_data from within.
   void resume(RequestId id);
+  /// How long ago a request that runs was sent; nullopt: it is delayed, queued, or over.
+  std::optional<std::int64_t> sent_ms_ago(RequestId id) const;
+  /// A task for later, on this thread.
+  EventLoop::TimerId call_after_ms(std::int64_t delay_ms, EventLoop::Task task);
+  void cancel_timer(EventLoop::TimerId timer) { loop_.cancel(timer); }
 
  private:
   struct Request;
 
+  void prepare(Request& request);
   void queue(Request& request);
   void pump();  ///< starts what has a place
+  void begin_or_refuse(RequestId id);
   void begin(Request& request);
   void configure(Request& request);
   void drive(curl_socket_t socket, int events);
@@ -72,6 +82,7 @@ class CurlLoop {
   static std::size_t on_header(char* data, std::size_t size, std::size_t count, void* request);
   static std::size_t on_body(char* data, std::size_t size, std::size_t count, void* request);
   static curl_socket_t on_open_socket(void* request, curlsocktype purpose, curl_sockaddr* address);
+  static CURLcode on_tls_context(CURL*, void* context, void* request);
   static int on_close_socket(void* self, curl_socket_t socket);
 
   const CurlOptions options_;
@@ -85,6 +96,8 @@ class CurlLoop {
   std::map<RequestId, std::unique_ptr<Request>> requests_;
   RequestId next_id_ = 1;
   TransferQueue queue_;
+  bool pumping_ = false;
+  bool pump_again_ = false;
   std::vector<CURL*> idle_handles_;
   std::set<curl_socket_t> watched_;
   std::optional<EventLoop::TimerId> timer_;

@@ -1,5 +1,6 @@
 #include "fetcher/http_endpoint.h"
 
+#include "fetcher/http_status.h"
 #include "fetcher/url.h"
 
 namespace rangecache::fetcher {
@@ -9,9 +10,16 @@ std::string HttpEndpoint::shown_url_of(std::string_view key) const {
   return shown_base + "/" + decode_segment(key).value_or(std::string(key));
 }
 
+Error HttpEndpoint::refusal(const HttpResponse& response, std::string_view body,
+                            std::string_view key) const {
+  const std::string url = shown_url_of(key);
+  return explain ? explain(response, body, url, clock.unix_s())
+                 : status_failure(response, url, clock.unix_s()).error;
+}
+
 HttpRequest HttpEndpoint::request(std::string_view key) const {
   HttpRequest request;
-  request.origin_id = origin_id;
+  request.health = health;
   request.url = url_of(key);
   request.shown_url = shown_url_of(key);
   request.user = user;

@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/metrics.h"
 #include "fetcher/curl_loop.h"
-#include "fetcher/retry_policy.h"
+#include "fetcher/origin_health.h"
 #include "fetcher/s3_versions.h"
 
 namespace rangecache::fetcher {
@@ -21,18 +20,22 @@ struct HttpEndpoint {
   std::string base_url;
   std::string user;
   std::string password;
-  RetryPolicy retry;
-  Counter& errors_total;
-  Counter& retries_total;
+  std::shared_ptr<OriginHealth> health;
   const Clock& clock;
   std::shared_ptr<RequestSigner> signer{};
   std::shared_ptr<S3Versions> versions{};  ///< S3 only; the loop's thread
   std::string shown_base{};                ///< "s3://bucket" for messages; empty: base_url
 
+  /// Says more of a refusal, by its body; null: there is no more to say.
+  Error (*explain)(const HttpResponse& refusal, std::string_view body, const std::string& url,
+                   std::int64_t now_unix_s) = nullptr;
+
   std::string url_of(std::string_view key) const { return base_url + "/" + std::string(key); }
   /// For messages: without secrets; decoded below a shown_base.
   std::string shown_url_of(std::string_view key) const;
-  HttpRequest request(std::string_view key) const;
+  /// What a status that nobody hoped for means.
+  Error refusal(const HttpResponse& response, std::string_view body, std::string_view key) const;
+  HttpRequest request(std::string_view key) const;  ///< a GET; of metadata, unless told else
 };
 
 /// The conditional header that makes the origin refuse any other version ("If-Match: ..."), or

@@ -2,19 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <random>
 #include <utility>
 
+#include "base/clock.h"
 #include "fetcher/http_status.h"
 #include "fetcher/url.h"
 
 namespace rangecache::fetcher {
 namespace {
-
-std::uint64_t random_number() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return generator();
-}
 
 class Exchange final : public HttpHandler, public std::enable_shared_from_this<Exchange> {
  public:
@@ -53,7 +48,7 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
     else if (too_long_)
       failure.reset();
     if (!failure && answer_.response.status >= 300 && request_.signer && !learnt_ &&
-        request_.signer->learn_from(answer_.response)) {
+        request_.signer->learn_from(answer_.response, answer_.body)) {
       learnt_ = true;
       return send(0);
     }
@@ -61,16 +56,15 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
       failure = status_failure(answer_.response, request_.shown_url, endpoint_->clock.unix_s());
       if (!failure->retryable) failure.reset();  // the caller knows what it means
     }
-    if (!failure) return done_(std::move(answer_));
-    const auto delay_ms =
-        failure->retryable
-            ? endpoint_->retry.delay_ms(++failures_, failure->retry_after_s, random_number())
-            : std::nullopt;
-    if (delay_ms) {
-      endpoint_->retries_total.add();
-      return send(*delay_ms);
+    OriginHealth& health = *endpoint_->health;
+    if (!failure) {
+      health.succeeded(failures_);
+      return done_(std::move(answer_));
     }
-    if (is_transient(failure->error.code)) endpoint_->errors_total.add();
+    const auto delay_ms =
+        health.retry_delay_ms(++failures_, *failure, began_ns_, system_clock().monotonic_ns());
+    if (delay_ms) return send(*delay_ms);
+    health.gave_up(failure->error);
     done_(std::move(failure->error));
   }
 
@@ -83,6 +77,7 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
   bool too_long_ = false;
   bool learnt_ = false;  ///< from a refusal, what the signer had to know
   int failures_ = 0;
+  const std::int64_t began_ns_ = system_clock().monotonic_ns();
 };
 
 }  // namespace

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "fetcher/url.h"
 
@@ -19,11 +19,6 @@ constexpr std::uint64_t kProgressBytes = 64 * 1024;
 /// A 206 that is shorter than this and than what was asked counts as a failure, so that an origin
 /// cannot keep a fetch busy for ever with crumbs.
 constexpr std::uint64_t kCrumbBytes = 4 * 1024;
-
-std::uint64_t random_number() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return generator();
-}
 
 }  // namespace
 
@@ -47,13 +42,15 @@ HttpFetch::HttpFetch(std::shared_ptr<const HttpEndpoint> endpoint, FetchRequest 
       progress_mark_(request_.range.begin) {}
 
 void HttpFetch::cancel() {
-  endpoint_->loop.post(
-      [self = shared_from_this()] { self->endpoint_->loop.cancel(self->running_); });
+  endpoint_->loop.post([self = shared_from_this()] {
+    if (const auto running = self->running_) running->cancel();
+  });
 }
 
 void HttpFetch::resume() {
-  endpoint_->loop.post(
-      [self = shared_from_this()] { self->endpoint_->loop.resume(self->running_); });
+  endpoint_->loop.post([self = shared_from_this()] {
+    if (const auto running = self->running_) running->resume();
+  });
 }
 
 void HttpFetch::begin() {
@@ -67,20 +64,22 @@ void HttpFetch::begin() {
                                      "this version can be had"});
   if (validator_.kind == Validator::Kind::kVersionId)
     return finish(Error{ErrorCode::kInvalidArgument, shown_url_ + ": HTTP knows no version ids"});
+  tries_began_ns_ = system_clock().monotonic_ns();
   send(0);
 }
 
 void HttpFetch::send(std::int64_t delay_ms) {
   HttpRequest request = endpoint_->request(request_.key);
   if (!version_id_.empty()) request.url += "?versionId=" + encode_segment(version_id_);
-  request.priority = request_.priority;
+  request.traffic = request_.priority == Priority::kDemand ? Traffic::kDemand : Traffic::kReadAhead;
   request.headers.push_back(fmt::format("Range: bytes={}-{}", position_, wanted_.end - 1));
   for (std::string& header : only_if_version(validator_))
     request.headers.push_back(std::move(header));
   refusal_.reset();
-  discarded_bytes_ = 0;
+  refused_body_.clear();
   body_at_ = body_begin_ = body_end_ = position_;
-  running_ = endpoint_->loop.start(std::move(request), shared_from_this(), delay_ms);
+  running_ =
+      HedgedRequest::start(endpoint_->loop, std::move(request), shared_from_this(), delay_ms);
 }
 
 FetchSink::Verdict HttpFetch::on_response(const HttpResponse& response) {
@@ -94,12 +93,21 @@ FetchSink::Verdict HttpFetch::on_response(const HttpResponse& response) {
     return accept(*body);
   }
   refusal_ = std::get<HttpFailure>(std::move(judgement));
-  ask_again_ =
-      endpoint_->signer && !std::exchange(learnt_, true) && endpoint_->signer->learn_from(response);
-  if (refusal_->error.code == ErrorCode::kStale) ask_again_ = names_version();
+  refused_ = response;
   // A success that is refused may be of any length; an error page is short, and reading it keeps
   // the connection.
   return response.status < 300 ? FetchSink::Verdict::kAbort : FetchSink::Verdict::kContinue;
+}
+
+/// After a refusal: true if the next request may fare better.
+bool HttpFetch::knows_better() {
+  if (refusal_->error.code == ErrorCode::kStale) return names_version();
+  if (refused_.status < 300) return false;
+  if (endpoint_->signer && !std::exchange(learnt_, true) &&
+      endpoint_->signer->learn_from(refused_, refused_body_))
+    return true;
+  refusal_->error = endpoint_->refusal(refused_, refused_body_, request_.key);
+  return false;
 }
 
 /// True if the version that is wanted can be had by its id, though it is not the newest.
@@ -131,9 +139,9 @@ FetchSink::Verdict HttpFetch::accept(const RangeBody& body) {
 
 FetchSink::Verdict HttpFetch::on_data(std::span<const std::byte> data) {
   if (refusal_ || !size_) {
-    discarded_bytes_ += data.size();
-    return discarded_bytes_ > kMaxDiscardedBytes ? FetchSink::Verdict::kAbort
-                                                 : FetchSink::Verdict::kContinue;
+    refused_body_.append(reinterpret_cast<const char*>(data.data()), data.size());
+    return refused_body_.size() > kMaxDiscardedBytes ? FetchSink::Verdict::kAbort
+                                                     : FetchSink::Verdict::kContinue;
   }
   const ByteRange arrived{body_at_, std::min(body_at_ + data.size(), body_end_)};
   const ByteRange fresh = arrived.intersect({position_, wanted_.end});
@@ -154,11 +162,11 @@ FetchSink::Verdict HttpFetch::on_data(std::span<const std::byte> data) {
 }
 
 void HttpFetch::on_end(std::optional<HttpFailure> failure) {
-  running_ = 0;
+  running_ = nullptr;
   if (sink_aborted_)
     return finish(Error{ErrorCode::kCancelled, shown_url_ + ": not wanted any more"});
   if (failure && failure->error.code == ErrorCode::kShuttingDown) return finish(failure->error);
-  if (refusal_ && std::exchange(ask_again_, false)) return send(0);
+  if (refusal_ && knows_better()) return send(0);
   if (refusal_) return retry_or_fail(*refusal_);
   if (size_ && position_ == wanted_.end) return finish({});
   if (failure && failure->error.code == ErrorCode::kCancelled) return finish(failure->error);
@@ -183,27 +191,31 @@ bool HttpFetch::may_join_another_response() const {
 }
 
 void HttpFetch::retry_or_fail(HttpFailure failure) {
+  const std::int64_t now_ns = system_clock().monotonic_ns();
   if (position_ - progress_mark_ >= kProgressBytes) {
+    endpoint_->health->succeeded(failures_);
     failures_ = 0;
     progress_mark_ = position_;
+    tries_began_ns_ = now_ns;
   }
-  const auto delay_ms = failure.retryable ? endpoint_->retry.delay_ms(
-                                                ++failures_, failure.retry_after_s, random_number())
-                                          : std::nullopt;
-  if (!delay_ms) return finish(std::move(failure.error));
-  if (!may_join_another_response())
+  if (failure.retryable && !may_join_another_response())
     return finish(Error{ErrorCode::kStale, failure.error.context +
                                                "; the server gives no validator, so that the rest "
                                                "cannot be joined to what has come"});
+  const auto delay_ms =
+      endpoint_->health->retry_delay_ms(++failures_, failure, tries_began_ns_, now_ns);
+  if (!delay_ms) return finish(std::move(failure.error));
   log_debug("{}; trying again at byte {} in {} ms", failure.error.context, position_, *delay_ms);
-  endpoint_->retries_total.add();
   send(*delay_ms);
 }
 
 void HttpFetch::finish(Result<void> result) {
   const std::shared_ptr<FetchSink> sink = std::move(sink_);
   if (!sink) return;
-  if (!result && is_transient(result.error().code)) endpoint_->errors_total.add();
+  if (result)
+    endpoint_->health->succeeded(failures_);
+  else
+    endpoint_->health->gave_up(result.error());
   sink->on_done(std::move(result));
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/origin.h"
+#include "fetcher/hedged_request.h"
 #include "fetcher/http_endpoint.h"
 #include "fetcher/range_response.h"
 
@@ -37,6 +38,7 @@ class HttpFetch final : public HttpHandler,
   void begin();
   void send(std::int64_t delay_ms);
   bool names_version();
+  bool knows_better();
   FetchSink::Verdict accept(const RangeBody& body);
   void retry_or_fail(HttpFailure failure);
   bool may_join_another_response() const;
@@ -47,23 +49,24 @@ class HttpFetch final : public HttpHandler,
   const std::string shown_url_;
   std::shared_ptr<FetchSink> sink_;  ///< null once on_done was called
 
-  CurlLoop::RequestId running_ = 0;
+  std::shared_ptr<HedgedRequest> running_;
   ByteRange wanted_;                   ///< what is to be delivered; cut once the size is known
   std::uint64_t position_ = 0;         ///< of the next byte for the sink
   Validator validator_;                ///< asked for, or learnt from the first response
   std::optional<std::uint64_t> size_;  ///< set with the first head
   int failures_ = 0;                   ///< since the last real progress
   std::uint64_t progress_mark_ = 0;
+  std::int64_t tries_began_ns_ = 0;
   std::string version_id_;  ///< of S3: named because the object has another version by now
   bool learnt_ = false;     ///< the signer has seen a refusal
-  bool ask_again_ = false;  ///< ... and knows better now
 
   // Of the response that is arriving:
   std::uint64_t body_at_ = 0;  ///< object offset of the next body byte
   std::uint64_t body_begin_ = 0;
   std::uint64_t body_end_ = 0;
   std::optional<HttpFailure> refusal_;  ///< why its body is not used
-  std::size_t discarded_bytes_ = 0;
+  HttpResponse refused_;                ///< and its body, as far as it was read
+  std::string refused_body_;
   bool sink_aborted_ = false;
 };
 

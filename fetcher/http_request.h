@@ -6,38 +6,47 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/origin.h"
+#include "base/unique_function.h"
 #include "fetcher/http_headers.h"
 
 namespace rangecache::fetcher {
 
+class OriginHealth;
 struct HttpRequest;
 struct HttpResponse;
+
+/// Which places of its origin a request takes: those of one kind never wait for another's.
+enum class Traffic : std::uint8_t { kMetadata, kDemand, kReadAhead };
 
 /// Proves to an origin who asks. The loop's thread.
 class RequestSigner {
  public:
   virtual ~RequestSigner() = default;
+  /// Gets what sign() needs. `done` comes once, from any thread, possibly from within.
+  virtual void prepare(UniqueFunction<void(Result<void>)> done) = 0;
   /// Adds headers, and may send the request to another host of the service. Called right before
   /// it goes out, so that its time is true however long it waited.
   virtual void sign(HttpRequest& request) = 0;
-  /// A refusal. True if it told what was wrong (the region, the time): then ask once more.
-  virtual bool learn_from(const HttpResponse& refusal) = 0;
+  /// A refusal. True if it told what was wrong (the region, the time, the credentials) and that can
+  /// be mended: then ask once more.
+  virtual bool learn_from(const HttpResponse& refusal, std::string_view body) = 0;
 };
 
 /// One HTTP request as CurlLoop sends it. Nothing is retried. Redirects are followed, but not with
 /// a signature: it holds for one host only.
 struct HttpRequest {
-  std::string origin_id;  ///< whose places in the queue it takes
+  std::shared_ptr<OriginHealth> health;  ///< of the origin, whose places in the queue it takes
+  Traffic traffic = Traffic::kMetadata;
   std::string url;        ///< without user and password
   std::string shown_url;  ///< what people call it: no secrets
   std::string user;       ///< sent to this host only, never to one that it redirects to
   std::string password;
-  bool head = false;                 ///< HEAD instead of GET
-  std::vector<std::string> headers;  ///< "Name: value"
-  Priority priority = Priority::kDemand;
+  bool head = false;                      ///< HEAD instead of GET
+  std::vector<std::string> headers;       ///< "Name: value"
   std::shared_ptr<RequestSigner> signer;  ///< null: nothing is signed
 };
 

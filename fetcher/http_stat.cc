@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "fetcher/http_exchange.h"
-#include "fetcher/http_status.h"
 #include "fetcher/range_response.h"
 #include "fetcher/url.h"
 
@@ -36,14 +35,16 @@ class HttpStat final : public std::enable_shared_from_this<HttpStat> {
     exchange(endpoint_, std::move(request), {kept_body, true},
              [self = shared_from_this(), head](Result<HttpAnswer> answer) {
                if (!answer) return self->done_(std::move(answer.error()));
-               self->judge(answer->response, head);
+               self->judge(answer->response, answer->body, head);
              });
   }
 
  private:
-  void judge(const HttpResponse& response, bool head) {
+  void judge(const HttpResponse& response, std::string_view body, bool head) {
     const int status = response.status;
-    if (head && (status == 403 || status == 405 || status == 501)) return ask(false);
+    // The body of an error says more, and some refuse HEAD only.
+    const bool explains = status == 400 && endpoint_->explain;
+    if (head && (status == 403 || status == 405 || status == 501 || explains)) return ask(false);
     const std::int64_t now_unix_s = endpoint_->clock.unix_s();
     StatResult result;
     result.attributes = attributes_of(response.headers, now_unix_s);
@@ -61,7 +62,7 @@ class HttpStat final : public std::enable_shared_from_this<HttpStat> {
     }
     const bool empty_object = status == 416 && size_in(response, head) == std::uint64_t{0};
     if ((status < 200 || status > 299) && !empty_object)
-      return done_(status_failure(response, endpoint_->shown_url_of(key_), now_unix_s).error);
+      return done_(endpoint_->refusal(response, body, key_));
 
     result.is_directory = names_directory(response.url);
     if (!result.is_directory) {

@@ -25,11 +25,7 @@ CurlOptions with_defaults(CurlOptions options) {
 Origins::Origins(OriginsOptions options, Metrics& metrics)
     : options_(std::move(options)),
       metrics_(metrics),
-      errors_total_(
-          metrics.counter("rangecache_origin_errors_total",
-                          "Requests that failed for good: unreachable, timed out, broken")),
-      retries_total_(metrics.counter("rangecache_origin_retries_total",
-                                     "Requests sent again after a failure that may pass")),
+      origin_metrics_(metrics),
       loop_(with_defaults(options_.http), metrics) {}
 
 Origins::~Origins() { stop(); }
@@ -52,17 +48,31 @@ Result<ObjectAddress> Origins::resolve(std::string_view url) {
   if (!origin)
     origin = std::make_shared<HttpOrigin>(
         HttpEndpoint{loop_, parsed.origin_id, parsed.base_url, parsed.user, parsed.password,
-                     options_.retry, errors_total_, retries_total_, *options_.clock});
+                     new_health(parsed.origin_id), *options_.clock});
   return ObjectAddress{origin, std::move(parsed.key)};
 }
 
-Result<std::shared_ptr<CredentialCache>> Origins::s3_credentials() {
-  if (!s3_credentials_) {
-    RC_ASSIGN(s3_credentials_,
-              CredentialCache::open(
-                  [this] { return find_credentials(options_.s3, options_.environment); },
-                  *options_.clock));
+std::shared_ptr<OriginHealth> Origins::new_health(const std::string& name) {
+  health_.push_back(std::make_shared<OriginHealth>(name, options_.http.max_transfers,
+                                                   options_.limits, origin_metrics_));
+  return health_.back();
+}
+
+std::vector<OriginHealth::Status> Origins::status() {
+  std::vector<std::shared_ptr<OriginHealth>> all;
+  {
+    MutexLock lock(mu_);
+    all = health_;
   }
+  std::vector<OriginHealth::Status> status;
+  for (const auto& health : all) status.push_back(health->status());
+  return status;
+}
+
+std::shared_ptr<CredentialCache> Origins::s3_credentials() {
+  if (!s3_credentials_)
+    s3_credentials_ = std::make_shared<CredentialCache>(
+        [this] { return find_credentials(options_.s3, options_.environment); }, *options_.clock);
   return s3_credentials_;
 }
 
@@ -89,15 +99,13 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
     }
     std::shared_ptr<RequestSigner> signer;
     if (!options.anonymous) {
-      RC_ASSIGN(auto credentials, s3_credentials());
-      signer = std::make_shared<S3Signer>(std::move(credentials), settings.region,
-                                          options.requester_pays, *options_.clock);
+      signer = std::make_shared<S3Signer>(s3_credentials(), settings.region, options.requester_pays,
+                                          *options_.clock);
     }
     const std::string shown = endpoint == *s3_endpoint_ ? "s3://" + parsed.bucket : id;
-    origin = std::make_shared<S3Origin>(
-        HttpEndpoint{loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", options_.retry,
-                     errors_total_, retries_total_, *options_.clock, signer,
-                     std::make_shared<S3Versions>(), shown});
+    origin = std::make_shared<S3Origin>(HttpEndpoint{
+        loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", new_health(shown),
+        *options_.clock, signer, std::make_shared<S3Versions>(), shown});
   }
   std::string key = canonical_path_of_raw(parsed.key);
   if (!parsed.version_id.empty()) key += "?versionId=" + encode_segment(parsed.version_id);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -14,13 +15,13 @@
 #include "fetcher/aws_settings.h"
 #include "fetcher/curl_loop.h"
 #include "fetcher/file_origin.h"
-#include "fetcher/retry_policy.h"
+#include "fetcher/origin_health.h"
 
 namespace rangecache::fetcher {
 
 struct OriginsOptions {
   CurlOptions http;
-  RetryPolicy retry;
+  OriginLimits limits;
   S3Options s3;
   Environment environment = process_environment();
   const Clock* clock = &system_clock();
@@ -38,19 +39,22 @@ class Origins {
   /// bucket.
   Result<ObjectAddress> resolve(std::string_view url) EXCLUDES(mu_);
 
+  /// What is known of each server that was talked to.
+  std::vector<OriginHealth::Status> status() EXCLUDES(mu_);
+
   /// Ends everything that runs with kShuttingDown or kCancelled and joins the threads. What is
   /// asked afterwards is answered with kShuttingDown from within the call. Not from a callback.
   void stop() EXCLUDES(mu_);
 
  private:
+  std::shared_ptr<OriginHealth> new_health(const std::string& name) REQUIRES(mu_);
   Result<ObjectAddress> resolve_s3(std::string_view url) EXCLUDES(mu_);
-  /// Of all buckets; got at the first bucket's first use, which waits for it.
-  Result<std::shared_ptr<CredentialCache>> s3_credentials() REQUIRES(mu_);
+  /// Of all buckets; looked for at the first request.
+  std::shared_ptr<CredentialCache> s3_credentials() REQUIRES(mu_);
 
   const OriginsOptions options_;
   Metrics& metrics_;
-  Counter& errors_total_;
-  Counter& retries_total_;
+  OriginMetrics origin_metrics_;
   CurlLoop loop_;
 
   Mutex mu_;
@@ -59,6 +63,7 @@ class Origins {
   std::optional<std::string> s3_endpoint_ GUARDED_BY(mu_);               ///< the configured one
   std::shared_ptr<CredentialCache> s3_credentials_ GUARDED_BY(mu_);
   std::shared_ptr<FileOrigin> file_ GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<OriginHealth>> health_ GUARDED_BY(mu_);
   bool stopped_ GUARDED_BY(mu_) = false;
 };
 

@@ -4,10 +4,10 @@
 
 namespace rangecache::fetcher {
 
-std::optional<std::int64_t> RetryPolicy::delay_ms(int failures,
+std::optional<std::int64_t> RetryPolicy::delay_ms(int failures, std::int64_t elapsed_ms,
                                                   std::optional<std::int64_t> retry_after_s,
                                                   std::uint64_t random) const {
-  if (failures >= max_attempts) return std::nullopt;
+  if (failures >= max_attempts || elapsed_ms >= deadline_ms) return std::nullopt;
   const int doublings = std::clamp(failures - 1, 0, 20);
   const std::int64_t ceiling_ms = std::min(cap_ms, base_ms << doublings);
   const auto jitter_ms =

@@ -66,7 +66,10 @@ void stat_directory(const Endpoint& endpoint, const std::string& prefix, const s
 }  // namespace
 
 S3Origin::S3Origin(HttpEndpoint endpoint)
-    : endpoint_(std::make_shared<const HttpEndpoint>(std::move(endpoint))) {}
+    : endpoint_([&] {
+        endpoint.explain = &s3_failure;
+        return std::make_shared<const HttpEndpoint>(std::move(endpoint));
+      }()) {}
 
 std::string S3Origin::base_url(const S3Settings& settings, const std::string& bucket) {
   const std::string service = settings.endpoint_url.empty()

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "fetcher/http_headers.h"
+#include "fetcher/s3_xml.h"
 
 namespace rangecache::fetcher {
 namespace {
@@ -29,6 +30,10 @@ S3Signer::S3Signer(std::shared_ptr<CredentialCache> credentials, std::string reg
       region_(region),
       sigv4_(std::move(region)) {}
 
+void S3Signer::prepare(UniqueFunction<void(Result<void>)> done) {
+  credentials_->prepare(std::move(done));
+}
+
 void S3Signer::sign(HttpRequest& request) {
   if (region_ != first_region_) {
     // AWS has a host for each region.
@@ -43,7 +48,7 @@ void S3Signer::sign(HttpRequest& request) {
   const std::size_t query = std::min(url.find('?', path), url.size());
   const std::int64_t now = clock_.unix_s() + skew_s_;
 
-  const auto credentials = credentials_->current();
+  const auto credentials = used_ = credentials_->current();
   SigV4::Request wanted;
   wanted.method = request.head ? "HEAD" : "GET";
   wanted.path = query > path ? url.substr(path, query - path) : "/";
@@ -62,14 +67,26 @@ void S3Signer::sign(HttpRequest& request) {
   request.headers.push_back("Authorization: " + sigv4_.authorization(wanted, *credentials, now));
 }
 
-bool S3Signer::learn_from(const HttpResponse& refusal) {
-  const std::string* region = refusal.headers.find("x-amz-bucket-region");
-  if (region && *region != region_ && is_region(*region)) {
-    log_info("the bucket is in the region {}, not in {}", *region, region_);
-    region_ = *region;
-    sigv4_ = SigV4(region_);
+bool S3Signer::learn_from(const HttpResponse& refusal, std::string_view body) {
+  if (learn_region(refusal)) return true;
+  const auto said = parse_s3_error(body);
+  if (said && (said->code == "ExpiredToken" || said->code == "TokenRefreshRequired")) {
+    credentials_->expired(used_);
     return true;
   }
+  return learn_time(refusal);
+}
+
+bool S3Signer::learn_region(const HttpResponse& refusal) {
+  const std::string* region = refusal.headers.find("x-amz-bucket-region");
+  if (!region || *region == region_ || !is_region(*region)) return false;
+  log_info("the bucket is in the region {}, not in {}", *region, region_);
+  region_ = *region;
+  sigv4_ = SigV4(region_);
+  return true;
+}
+
+bool S3Signer::learn_time(const HttpResponse& refusal) {
   if (refusal.status != 400 && refusal.status != 403) return false;
   const std::string* date = refusal.headers.find("date");
   const auto service_time = date ? parse_http_date(*date) : std::nullopt;

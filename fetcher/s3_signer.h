@@ -17,11 +17,16 @@ class S3Signer final : public RequestSigner {
  public:
   S3Signer(std::shared_ptr<CredentialCache> credentials, std::string region, bool requester_pays,
            const Clock& clock);
+  void prepare(UniqueFunction<void(Result<void>)> done) override;
   void sign(HttpRequest& request) override;
-  bool learn_from(const HttpResponse& refusal) override;
+  bool learn_from(const HttpResponse& refusal, std::string_view body) override;
 
  private:
+  bool learn_region(const HttpResponse& refusal);
+  bool learn_time(const HttpResponse& refusal);
+
   const std::shared_ptr<CredentialCache> credentials_;
+  std::shared_ptr<const AwsCredentials> used_;  ///< for the last signature
   const bool requester_pays_;
   const Clock& clock_;
   const std::string first_region_;  ///< that URLs have been made for

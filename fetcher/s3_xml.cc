@@ -170,9 +170,11 @@ Error s3_failure(const HttpResponse& response, std::string_view body, const std:
       {"SignatureDoesNotMatch", "check the secret access key and --region", true},
       {"InvalidAccessKeyId", "check the access key id, and that this endpoint knows it", true},
       {"RequestTimeTooSkewed", "set this machine's clock right", true},
-      {"ExpiredToken", "get new credentials and start again", true},
+      {"ExpiredToken", "get new credentials: they are looked for again at the next request", true},
       {"InvalidToken", "check the session token", true},
-      {"AccessDenied", "these credentials may not do this; listing needs s3:ListBucket"},
+      {"AccessDenied",
+       "these credentials may not do this, or there is no such object: without s3:ListBucket S3 "
+       "does not tell"},
       {"InvalidObjectState", "the object is archived: restore it first"},
       {"NoSuchBucket", "check the bucket's name, --endpoint-url and --region"},
   }};

@@ -4,43 +4,51 @@
 
 namespace rangecache::fetcher {
 
-TransferQueue::TransferQueue(int places)
-    : places_(std::max(places, 1)), read_ahead_places_(std::max(places - places / 4, 1)) {}
+TransferQueue::TransferQueue(int data_places, int metadata_places)
+    : data_places_(std::max(data_places, 1)), metadata_places_(std::max(metadata_places, 1)) {}
 
-void TransferQueue::push(const std::string& origin_id, Priority priority, std::uint64_t id) {
-  Lane& lane = lanes_[origin_id];
-  (priority == Priority::kDemand ? lane.demand : lane.read_ahead).push_back(id);
+TransferQueue::Lanes& TransferQueue::lanes_of(const OriginHealth* origin) {
+  return lanes_.try_emplace(origin, Lanes{data_places_, {}}).first->second;
+}
+
+void TransferQueue::push(const OriginHealth* origin, Traffic traffic, std::uint64_t id) {
+  lane(lanes_of(origin), traffic).waiting.push_back(id);
+}
+
+void TransferQueue::set_places(const OriginHealth* origin, int data_places) {
+  lanes_of(origin).places = std::max(data_places, 1);
 }
 
 std::vector<std::uint64_t> TransferQueue::take_ready() {
   std::vector<std::uint64_t> ready;
-  for (auto& [origin_id, lane] : lanes_) {
-    while (lane.in_flight < places_ && !lane.demand.empty()) {
-      ready.push_back(lane.demand.front());
-      lane.demand.pop_front();
-      ++lane.in_flight;
+  const auto take = [&](Lane& from, auto has_place) {
+    while (!from.waiting.empty() && has_place()) {
+      ready.push_back(from.waiting.front());
+      from.waiting.pop_front();
+      ++from.in_flight;
     }
-    while (lane.in_flight < places_ && lane.read_ahead_in_flight < read_ahead_places_ &&
-           !lane.read_ahead.empty()) {
-      ready.push_back(lane.read_ahead.front());
-      lane.read_ahead.pop_front();
-      ++lane.in_flight;
-      ++lane.read_ahead_in_flight;
-    }
+  };
+  for (auto& [origin, lanes] : lanes_) {
+    Lane& metadata = lane(lanes, Traffic::kMetadata);
+    Lane& demand = lane(lanes, Traffic::kDemand);
+    Lane& read_ahead = lane(lanes, Traffic::kReadAhead);
+    const int places = lanes.places;
+    const auto data_place = [&] { return demand.in_flight + read_ahead.in_flight < places; };
+    // An origin that wants fewer requests gets fewer of all kinds.
+    take(metadata, [&] { return metadata.in_flight < std::min(metadata_places_, places); });
+    take(demand, data_place);
+    take(read_ahead,
+         [&] { return data_place() && read_ahead.in_flight < std::max(places - places / 4, 1); });
   }
   return ready;
 }
 
-void TransferQueue::release(const std::string& origin_id, Priority priority) {
-  Lane& lane = lanes_[origin_id];
-  --lane.in_flight;
-  if (priority == Priority::kReadAhead) --lane.read_ahead_in_flight;
+void TransferQueue::release(const OriginHealth* origin, Traffic traffic) {
+  --lane(lanes_of(origin), traffic).in_flight;
 }
 
-void TransferQueue::erase(const std::string& origin_id, std::uint64_t id) {
-  Lane& lane = lanes_[origin_id];
-  std::erase(lane.demand, id);
-  std::erase(lane.read_ahead, id);
+void TransferQueue::erase(const OriginHealth* origin, std::uint64_t id) {
+  for (Lane& lane : lanes_of(origin).by_traffic) std::erase(lane.waiting, id);
 }
 
 }  // namespace rangecache::fetcher

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <random>
 #include <string>
 
 namespace rangecache::test {
@@ -14,6 +15,8 @@ struct Fault {
 
   int times = 1;                             ///< answers to spoil; kAlways: all of them
   int delay_ms = 0;                          ///< before the head
+  std::string before;                        ///< bytes that go before the head
+  int trickle_ms = 0;                        ///< the body begins so slowly: a byte each ms
   std::optional<int> status;                 ///< this status with an empty body, and nothing else
   std::string headers;                       ///< added: whole lines, each with its "\r\n"
   std::optional<std::string> etag;           ///< in place of the right one; empty: none
@@ -25,5 +28,10 @@ struct Fault {
 
   static constexpr int kAlways = -1;
 };
+
+/// One of the many ways in which servers misbehave, small enough to be met by the dozen: delays and
+/// stalls of some `patience_ms`, errors, broken and trickling bodies, lies about ranges, lengths
+/// and validators, redirects to where nobody should follow, garbage.
+Fault random_fault(std::mt19937_64& random, int patience_ms);
 
 }  // namespace rangecache::test

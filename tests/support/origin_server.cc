@@ -208,6 +208,7 @@ bool OriginServer::answer(Connection& connection, const HttpRequest& request) {
   wait_at_gate(name);
   const Fault fault = next_fault(name);
   if (fault.delay_ms > 0 && !connection.wait_ms(fault.delay_ms)) return false;
+  if (!fault.before.empty() && !send_all(connection.socket.get(), fault.before)) return false;
   if (fault.status) return simple(connection, request, *fault.status, fault.headers, "");
   if (request.method != "GET" && request.method != "HEAD")
     return simple(connection, request, 405, "Allow: GET, HEAD\r\n", "only GET and HEAD\n");
@@ -278,6 +279,15 @@ bool OriginServer::send_body(Connection& connection, const Content& content, Byt
   std::array<std::byte, 64 * 1024> words;
   std::uint64_t at = body.begin;
   bool is_noted = false;
+  const std::uint64_t trickle_end =
+      std::min(end, at + static_cast<std::uint64_t>(fault.trickle_ms));
+  for (; at < trickle_end && !content.file; ++at) {
+    std::byte byte;
+    fill_synthetic(content.key, content.version, at, {&byte, 1});
+    if (!connection.wait_ms(1) ||
+        !send_all(connection.socket.get(), {reinterpret_cast<const char*>(&byte), 1}))
+      return false;
+  }
   while (at < end) {
     const std::uint64_t piece =
         std::min<std::uint64_t>(content.file ? kPiece : words.size(), end - at);
@@ -333,6 +343,13 @@ void OriginServer::add_fault(const std::string& path, Fault fault) {
   faults_[path].push_back(std::move(fault));
 }
 
+void OriginServer::spoil(std::uint32_t one_in, int patience_ms, std::uint64_t seed) {
+  MutexLock lock(mu_);
+  spoil_one_in_ = one_in;
+  spoil_patience_ms_ = patience_ms;
+  random_.seed(seed);
+}
+
 void OriginServer::clear_faults() {
   MutexLock lock(mu_);
   faults_.clear();
@@ -341,7 +358,10 @@ void OriginServer::clear_faults() {
 Fault OriginServer::next_fault(const std::string& path) {
   MutexLock lock(mu_);
   const auto found = faults_.find(path);
-  if (found == faults_.end() || found->second.empty()) return {};
+  if (found == faults_.end() || found->second.empty())
+    return spoil_one_in_ != 0 && random_() % spoil_one_in_ == 0
+               ? random_fault(random_, spoil_patience_ms_)
+               : Fault{};
   const Fault fault = found->second.front();
   if (fault.times != Fault::kAlways && --found->second.front().times <= 0)
     found->second.pop_front();

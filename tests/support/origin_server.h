@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -59,6 +60,8 @@ class OriginServer {
   /// Spoils answers for `path`. Faults of one path are used up one after the other.
   void add_fault(const std::string& path, Fault fault) EXCLUDES(mu_);
   void clear_faults() EXCLUDES(mu_);
+  /// From now on every `one_in`-th answer, at random, is spoilt by random_fault(); 0: none.
+  void spoil(std::uint32_t one_in, int patience_ms, std::uint64_t seed) EXCLUDES(mu_);
 
   /// From now on requests for `path` wait unanswered, until release().
   void hold(const std::string& path) EXCLUDES(mu_);
@@ -113,6 +116,9 @@ class OriginServer {
   std::list<Connection> connections_ GUARDED_BY(mu_);
   std::map<std::string, Synthetic> synthetic_ GUARDED_BY(mu_);
   std::map<std::string, std::list<Fault>> faults_ GUARDED_BY(mu_);
+  std::uint32_t spoil_one_in_ GUARDED_BY(mu_) = 0;
+  int spoil_patience_ms_ GUARDED_BY(mu_) = 0;
+  std::mt19937_64 random_ GUARDED_BY(mu_);
   std::map<std::string, std::size_t> gates_ GUARDED_BY(mu_);  ///< how many are held at each
   std::thread acceptor_;
 };

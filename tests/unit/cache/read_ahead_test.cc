@@ -31,6 +31,13 @@ TEST(ReadAhead, AStreamIsReadAheadAndTheWindowGrows) {
   EXPECT_LE(late, 64 * kMiB + 16 * kMiB);
 }
 
+TEST(ReadAhead, AStreamThatStopsWastesNoMoreThanABitOverWhatItRead) {
+  for (std::uint64_t end = kMiB; end <= 128 * kMiB; end *= 2) {
+    ReadAhead ahead({});
+    EXPECT_LE(stream(ahead, 0, end, 128 * 1024), 3 * end + kMiB) << end;
+  }
+}
+
 TEST(ReadAhead, NoByteIsAskedForTwice) {
   ReadAhead ahead({});
   std::uint64_t frontier = 0;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <map>
 #include <thread>
 
@@ -218,19 +219,29 @@ TEST_F(AwsSettings, SingleSignOn) {
   EXPECT_EQ(server.requests()[0].headers.at("x-amz-sso_bearer_token"), "tok");
 }
 
+Result<void> prepared(CredentialCache& cache) {
+  std::promise<Result<void>> ready;
+  cache.prepare([&](Result<void> result) { ready.set_value(std::move(result)); });
+  return ready.get_future().get();
+}
+
 TEST(CredentialCache, RenewsBeforeTheEndAndKeepsTheOldOnesMeanwhile) {
   ManualClock clock;
   std::atomic<int> asked{0};
   std::atomic<bool> fail{false};
-  auto cache = CredentialCache::open(
+  CredentialCache cache(
       [&]() -> Result<TimedCredentials> {
         const int n = ++asked;
         if (fail) return Error(ErrorCode::kUnreachable, "no service");
         return TimedCredentials{{"key" + std::to_string(n), "s", ""}, clock.unix_s() + 3600};
       },
       clock);
-  ASSERT_TRUE(cache);
-  const auto key = [&] { return (*cache)->current()->access_key_id; };
+  EXPECT_EQ(asked, 0) << "nobody has asked for any";
+  const auto key = [&] {
+    EXPECT_TRUE(prepared(cache));
+    return cache.current()->access_key_id;
+  };
+  EXPECT_EQ(key(), "key1");
   clock.advance_s(2900);
   EXPECT_EQ(key(), "key1");
   EXPECT_EQ(asked, 1);
@@ -245,17 +256,42 @@ TEST(CredentialCache, RenewsBeforeTheEndAndKeepsTheOldOnesMeanwhile) {
   while (key() != "key4") clock.advance_s(1);
 }
 
+TEST(CredentialCache, RemembersAFailureForAMoment) {
+  ManualClock clock;
+  int asked = 0;
+  bool fail = true;
+  CredentialCache cache(
+      [&]() -> Result<TimedCredentials> {
+        ++asked;
+        if (fail) return Error(ErrorCode::kPermissionDenied, "no credentials anywhere");
+        return TimedCredentials{{"key", "s", ""}, {}};
+      },
+      clock);
+  for (int i = 0; i < 3; ++i) {
+    const auto result = prepared(cache);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().context, "no credentials anywhere");
+  }
+  EXPECT_EQ(asked, 1);
+  fail = false;
+  clock.advance_s(10);
+  EXPECT_TRUE(prepared(cache));
+  EXPECT_EQ(asked, 2);
+}
+
 TEST(CredentialCache, WhatDoesNotExpireIsAskedForOnce) {
   ManualClock clock;
   int asked = 0;
-  auto cache = CredentialCache::open(
+  CredentialCache cache(
       [&]() -> Result<TimedCredentials> {
         ++asked;
         return TimedCredentials{{"key", "s", ""}, {}};
       },
       clock);
+  EXPECT_TRUE(prepared(cache));
   clock.advance_s(1'000'000);
-  EXPECT_EQ((*cache)->current()->access_key_id, "key");
+  EXPECT_TRUE(prepared(cache));
+  EXPECT_EQ(cache.current()->access_key_id, "key");
   EXPECT_EQ(asked, 1);
 }
 

@@ -240,12 +240,12 @@ TEST_F(HttpFetch, HT29_ServerErrorsAreRetriedAndNeverMeanAbsence) {
   const Reply error{http_reply("503 Service Unavailable", {}, "busy")};
   serve({error, error, error, {partial(0, "ab", 2)}});
   EXPECT_TRUE(fetch({0, 2})->wait());
-  serve({error, error, error, error, {partial(0, "ab", 2)}});
+  serve({error, error, error, error, error, error, {partial(0, "ab", 2)}});
   const auto result = fetch({0, 2})->wait();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kOriginFailed);
-  EXPECT_EQ(server_->requests().size(), 4u);
-  EXPECT_EQ(metrics_.counter("rangecache_origin_retries_total", "").value(), 6u);
+  EXPECT_EQ(server_->requests().size(), 6u);
+  EXPECT_EQ(metrics_.counter("rangecache_origin_retries_total", "").value(), 8u);
   EXPECT_EQ(metrics_.counter("rangecache_origin_errors_total", "").value(), 1u);
 }
 
@@ -424,7 +424,7 @@ TEST_F(HttpFetch, StalledBodyIsResumedOnAnotherConnection) {
 TEST_F(HttpFetch, SilentServerTimesOut) {
   OriginsOptions quick = options();
   quick.http.first_byte_timeout_ms = 30;
-  quick.retry.max_attempts = 2;
+  quick.limits.retry.max_attempts = 2;
   origins_ = std::make_unique<Origins>(quick, metrics_);
   serve({{""}, {""}});
   const auto result = fetch({0, 10})->wait();
@@ -501,6 +501,101 @@ TEST_F(HttpFetch, SlowOriginDoesNotTakeAnothersPlaces) {
   EXPECT_EQ(server_->requests().size(), 2u);
   origins_->stop();
   for (const auto& each : stuck) EXPECT_EQ(each->wait().error().code, ErrorCode::kShuttingDown);
+}
+
+TEST_F(HttpFetch, AStatDoesNotWaitForStalledReads) {
+  OriginsOptions narrow = options();
+  narrow.http.max_transfers = 1;
+  origins_ = std::make_unique<Origins>(narrow, metrics_);
+  serve({{""}, {http_reply("200 OK", {"ETag: \"v1\""}, "")}});
+  auto stuck = fetch({0, 10});
+  ASSERT_TRUE(server_->wait_for_requests(1));
+  EXPECT_TRUE(stat("/other"));
+  origins_->stop();
+  EXPECT_EQ(stuck->wait().error().code, ErrorCode::kShuttingDown);
+}
+
+/// An origin that has answered often enough for telling what is late.
+class HedgedFetch : public OriginTest {
+ protected:
+  void serve_after_a_while(std::vector<Reply> script) {
+    OriginsOptions eager = options();
+    eager.limits.hedge_floor_ms = 20;
+    origins_ = std::make_unique<Origins>(eager, metrics_);
+    script.insert(script.begin(), kUsual, {partial(0, "ab", 10)});
+    serve(std::move(script));
+    for (std::size_t i = 0; i < kUsual; ++i) ASSERT_TRUE(fetch({0, 2})->wait());
+  }
+  std::uint64_t counted(const std::string& name) {
+    return metrics_.counter("rangecache_origin_" + name + "_total", "").value();
+  }
+  static constexpr std::size_t kUsual = 20;
+};
+
+TEST_F(HedgedFetch, LateAnswerIsAskedForASecondTimeAndTheFirstAnswerCounts) {
+  serve_after_a_while({{""}, {partial(0, "abcdefghij", 10)}});
+  auto sink = fetch({0, 10});
+  ASSERT_TRUE(sink->wait()) << sink->wait().error().message();
+  EXPECT_EQ(sink->data(), "abcdefghij");
+  EXPECT_EQ(sink->dones(), 1);
+  EXPECT_EQ(counted("hedges"), 1u);
+  EXPECT_EQ(counted("hedges_won"), 1u);
+  EXPECT_EQ(counted("retries"), 0u);
+  origins_->stop();  // the loser is gone, or goes now: no callback comes twice
+  EXPECT_EQ(sink->dones(), 1);
+  EXPECT_EQ(metrics_.gauge("rangecache_origin_transfers", "").value(), 0);
+}
+
+TEST_F(HedgedFetch, AFailureOfTheSecondRequestDoesNotFailTheFirst) {
+  serve_after_a_while({{partial(0, "abcdefghij", 10), Then::kKeep, /*held=*/true},
+                       {http_reply("503 Busy", {}, "busy")}});
+  auto sink = fetch({0, 10});
+  ASSERT_TRUE(server_->wait_for_requests(kUsual + 2));
+  server_->release();
+  ASSERT_TRUE(sink->wait()) << sink->wait().error().message();
+  EXPECT_EQ(sink->data(), "abcdefghij");
+  EXPECT_EQ(counted("hedges_won"), 0u);
+}
+
+TEST_F(HedgedFetch, BothMayFail) {
+  serve_after_a_while({{http_reply("404 Not Found", {}, ""), Then::kKeep, /*held=*/true},
+                       {http_reply("404 Not Found", {}, "")}});
+  auto sink = fetch({0, 10});
+  ASSERT_TRUE(server_->wait_for_requests(kUsual + 2));
+  server_->release();
+  EXPECT_EQ(sink->wait().error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(sink->dones(), 1);
+}
+
+TEST_F(HedgedFetch, CancelEndsBoth) {
+  serve_after_a_while({{""}, {""}});
+  auto sink = fetch({0, 10});
+  ASSERT_TRUE(server_->wait_for_requests(kUsual + 2));
+  transfer_->cancel();
+  EXPECT_EQ(sink->wait().error().code, ErrorCode::kCancelled);
+  origins_->stop();
+  EXPECT_EQ(sink->dones(), 1);
+  EXPECT_EQ(metrics_.gauge("rangecache_origin_transfers", "").value(), 0);
+}
+
+TEST_F(HttpFetch, ServerThatIsDownFailsAtOnceAfterAWhileAndIsTriedAgain) {
+  OriginsOptions quick = options();
+  quick.limits.breaker = {.failures = 3, .lasting_ns = 0, .first_pause_ns = 100'000'000};
+  origins_ = std::make_unique<Origins>(quick, metrics_);
+  const Reply silent{"", Then::kReset};
+  serve({silent, silent, silent, {partial(0, "ab", 2)}});
+  const auto first = fetch({0, 2})->wait();
+  ASSERT_FALSE(first);
+  EXPECT_NE(first.error().context.find("does not answer"), std::string::npos)
+      << first.error().context;
+  EXPECT_EQ(server_->requests().size(), 3u);
+  // Whoever asks now is told at once; after the pause one request finds that it works again.
+  Result<void> result = first;
+  while (!result) {
+    result = fetch({0, 2})->wait();
+    ASSERT_LE(server_->requests().size(), 4u);
+  }
+  EXPECT_GE(metrics_.counter("rangecache_origin_refused_total", "").value(), 1u);
 }
 
 TEST_F(HttpFetch, CountsBytesAndRequests) {

@@ -22,9 +22,9 @@ class OriginTest : public ::testing::Test {
  protected:
   OriginsOptions options() {
     OriginsOptions options;
-    options.retry.base_ms = 1;
-    options.retry.cap_ms = 2;
-    options.retry.retry_after_cap_ms = 20;
+    options.limits.retry.base_ms = 1;
+    options.limits.retry.cap_ms = 2;
+    options.limits.retry.retry_after_cap_ms = 20;
     return options;
   }
 

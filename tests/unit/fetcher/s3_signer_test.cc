@@ -17,12 +17,20 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
+Result<void> prepared(CredentialCache& cache) {
+  std::promise<Result<void>> ready;
+  cache.prepare([&](Result<void> result) { ready.set_value(std::move(result)); });
+  return ready.get_future().get();
+}
+
 std::shared_ptr<CredentialCache> credentials(const Clock& clock) {
-  return *CredentialCache::open(
+  auto cache = std::make_shared<CredentialCache>(
       []() -> Result<TimedCredentials> {
         return TimedCredentials{{"AKID", "secret", "token"}, {}};
       },
       clock);
+  EXPECT_TRUE(prepared(*cache));
+  return cache;
 }
 
 HttpRequest request(const std::string& url) {
@@ -56,25 +64,25 @@ TEST(S3Signer, LearnsTheRegionAndGoesThere) {
   ManualClock clock;
   S3Signer signer(credentials(clock), "us-east-1", false, clock);
   const HttpResponse told = refusal(301, "x-amz-bucket-region", "eu-west-3");
-  EXPECT_TRUE(signer.learn_from(told));
-  EXPECT_FALSE(signer.learn_from(told)) << "it is known already";
+  EXPECT_TRUE(signer.learn_from(told, ""));
+  EXPECT_FALSE(signer.learn_from(told, "")) << "it is known already";
   HttpRequest made =
       request("https://bucket.s3.us-east-1.amazonaws.com/s3.us-east-1.amazonaws.com");
   signer.sign(made);
   EXPECT_EQ(made.url, "https://bucket.s3.eu-west-3.amazonaws.com/s3.us-east-1.amazonaws.com");
   EXPECT_THAT(made.headers, Contains(HasSubstr("/eu-west-3/s3/aws4_request")));
   for (const char* bad : {"", "evil.example/", "a b"})
-    EXPECT_FALSE(signer.learn_from(refusal(301, "x-amz-bucket-region", bad)));
+    EXPECT_FALSE(signer.learn_from(refusal(301, "x-amz-bucket-region", bad), ""));
 }
 
 TEST(S3Signer, LearnsTheTimeFromARefusal) {
   ManualClock clock;  // 2023-11-14T22:13:20Z
   S3Signer signer(credentials(clock), "us-east-1", false, clock);
-  EXPECT_FALSE(signer.learn_from(refusal(403, "date", "Tue, 14 Nov 2023 22:14:20 GMT")));
-  EXPECT_FALSE(signer.learn_from(refusal(404, "date", "Wed, 15 Nov 2023 22:13:20 GMT")));
-  EXPECT_FALSE(signer.learn_from(refusal(403, "date", "garbage")));
-  EXPECT_TRUE(signer.learn_from(refusal(403, "date", "Wed, 15 Nov 2023 22:13:20 GMT")));
-  EXPECT_FALSE(signer.learn_from(refusal(403, "date", "Wed, 15 Nov 2023 22:13:25 GMT")));
+  EXPECT_FALSE(signer.learn_from(refusal(403, "date", "Tue, 14 Nov 2023 22:14:20 GMT"), ""));
+  EXPECT_FALSE(signer.learn_from(refusal(404, "date", "Wed, 15 Nov 2023 22:13:20 GMT"), ""));
+  EXPECT_FALSE(signer.learn_from(refusal(403, "date", "garbage"), ""));
+  EXPECT_TRUE(signer.learn_from(refusal(403, "date", "Wed, 15 Nov 2023 22:13:20 GMT"), ""));
+  EXPECT_FALSE(signer.learn_from(refusal(403, "date", "Wed, 15 Nov 2023 22:13:25 GMT"), ""));
   HttpRequest made = request("http://h/b/k");
   signer.sign(made);
   EXPECT_THAT(made.headers, Contains("x-amz-date: 20231115T221320Z"));
@@ -142,6 +150,30 @@ TEST_F(S3Refusals, ASignatureIsNotTakenToAnotherHost) {
   const auto bucket = origin(server);
   EXPECT_FALSE(list(*bucket));
   EXPECT_TRUE(other.requests().empty());
+}
+
+TEST(S3Signer, ExpiredCredentialsAreLookedForAgain) {
+  ManualClock clock;
+  int asked = 0;
+  auto cache = std::make_shared<CredentialCache>(
+      [&]() -> Result<TimedCredentials> {
+        return TimedCredentials{{"key" + std::to_string(++asked), "s", "t"}, {}};
+      },
+      clock);
+  ASSERT_TRUE(prepared(*cache));
+  S3Signer signer(cache, "us-east-1", false, clock);
+  HttpRequest first = request("http://h:9000/bucket/key");
+  signer.sign(first);
+  EXPECT_THAT(first.headers, Contains(HasSubstr("Credential=key1/")));
+  const std::string body = "<Error><Code>ExpiredToken</Code></Error>";
+  HttpResponse refused;
+  refused.status = 400;
+  EXPECT_TRUE(signer.learn_from(refused, body));
+  ASSERT_TRUE(prepared(*cache));
+  HttpRequest second = request("http://h:9000/bucket/key");
+  signer.sign(second);
+  EXPECT_THAT(second.headers, Contains(HasSubstr("Credential=key2/")));
+  EXPECT_FALSE(signer.learn_from(refused, "<Error><Code>AccessDenied</Code></Error>"));
 }
 
 }  // namespace

@@ -89,6 +89,7 @@ void put(Writer& out, const std::vector<CachedObject>& objects) {
     out.u64(object.chunks);
     out.i64(object.age_s);
     out.u8(object.current ? 1 : 0);
+    out.i64(object.fresh_for_s);
   }
 }
 
@@ -99,8 +100,19 @@ std::vector<CachedObject> get_cached_objects(Reader& in) {
     object.chunks = from.u64();
     object.age_s = from.i64();
     object.current = from.u8() != 0;
+    object.fresh_for_s = from.i64();
     return object;
   });
+}
+
+void put(Writer& out, const RefreshResult& result) {
+  out.u64(result.objects);
+  out.u64(result.listings);
+}
+
+RefreshResult get_refresh_result(Reader& in) {
+  const std::uint64_t objects = in.u64();
+  return {objects, in.u64()};
 }
 
 void put(Writer& out, const ObjectMap& map) {

@@ -22,6 +22,9 @@ std::vector<DirectoryEntry> get_directory(Reader& in);
 void put(Writer& out, const std::vector<CachedObject>& objects);
 std::vector<CachedObject> get_cached_objects(Reader& in);
 
+void put(Writer& out, const RefreshResult& result);
+RefreshResult get_refresh_result(Reader& in);
+
 void put(Writer& out, const ObjectMap& map);
 ObjectMap get_object_map(Reader& in);
 

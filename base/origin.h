@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -44,6 +45,10 @@ struct Freshness {
   bool explicit_lifetime = false;  ///< from max-age or Expires, not a heuristic
   bool no_store = false;           ///< must not be kept on disk
   bool must_revalidate = false;    ///< must not be served stale, not even when offline
+  /// For how long after its lifetime it may be used while it is asked for (RFC 5861 §3), and while
+  /// the origin cannot answer (§4).
+  std::int64_t stale_while_revalidate_s = 0;
+  std::int64_t stale_if_error_s = 0;
 };
 
 /// No Origin tells of a larger object: the cache packs offsets into 56 bits (64 PiB; the largest S3
@@ -154,6 +159,9 @@ class Origin {
   virtual std::shared_ptr<Transfer> fetch(FetchRequest request,
                                           std::shared_ptr<FetchSink> sink) = 0;
 };
+
+/// How the origin of an id (Origin::id()) is found; makes no request.
+using FindOrigin = std::function<Result<std::shared_ptr<Origin>>(const std::string& origin_id)>;
 
 /// An object's full address.
 struct ObjectAddress {

@@ -99,6 +99,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   if (!report.problem.empty()) log_warning("{}", report.problem);
   if (loader.chunks() > 0)
     log_info("{}: {} chunks of an earlier run", options_.directory, loader.chunks());
+  names_ = std::make_unique<NamesFile>(files, store_->directory(), *ledger_);
+  catalog_->load(names_->load(), find_origin);
   storer_->shrink_to_limit();
   const bool walk = (!report.clean_stop || loader.orphaned_bytes() > 0) && store_->has_versions();
   if (walk) expect_strays(report, loader);
@@ -115,6 +117,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   storer_->start(*writer_, [catalog = catalog_.get()] { return catalog->versions(); });
   scrubber_ =
       std::make_unique<Scrubber>(*store_, *storer_, *catalog_, metrics_, options_.scrubbing);
+  names_->start([catalog = catalog_.get()] { return catalog->names_serial(); },
+                [catalog = catalog_.get()] { return catalog->known_names(); });
   if (walk) walk_ = std::make_unique<StrayWalk>(*store_, *storer_, *catalog_, find_origin);
   return {};
 }
@@ -160,6 +164,7 @@ void Cache::merge_now(const VersionPtr& version) {
 void Cache::stop() {
   if (std::exchange(stopped_, true) || !storer_) return;
   walk_.reset();
+  if (names_) names_->stop();
   if (merger_) merger_->stop();
   if (scrubber_) scrubber_->stop();
   storer_->stop();

@@ -23,6 +23,7 @@
 #include "cache/loader.h"
 #include "cache/manifest.h"
 #include "cache/merger.h"
+#include "cache/names_file.h"
 #include "cache/open_chunks.h"
 #include "cache/pins.h"
 #include "cache/scrubber.h"
@@ -61,8 +62,6 @@ inline constexpr std::uint64_t kMinMemoryBytes = 32 << 20;
 /// and brings back what an earlier run has left there. Thread-safe once open.
 class Cache {
  public:
-  using FindOrigin = cache::FindOrigin;
-
   static Result<std::unique_ptr<Cache>> open(CacheOptions options, FindOrigin find_origin,
                                              FileSystem& files, const Clock& clock,
                                              Metrics& metrics);
@@ -111,6 +110,7 @@ class Cache {
   std::unique_ptr<VersionContext> context_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<ChunkWriter> writer_;
+  std::unique_ptr<NamesFile> names_;
   std::unique_ptr<StrayWalk> walk_;
   std::unique_ptr<Merger> merger_;
   std::unique_ptr<Scrubber> scrubber_;

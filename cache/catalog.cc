@@ -12,7 +12,8 @@
 namespace rangecache::cache {
 namespace {
 
-constexpr std::int64_t kNegative_ns = 5'000'000'000;
+constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+constexpr std::int64_t kNegative_ns = 5 * kNsPerSecond;
 constexpr std::int64_t kMaxValid_ms = 3'600'000;
 /// An HTML index shows whole minutes, in whatever time zone the server thinks in (whole quarters
 /// of an hour from UTC): two times that agree by this rule may be the same.
@@ -31,6 +32,9 @@ Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPol
       revalidations_(
           metrics.counter("rangecache_revalidations_total",
                           "Times that an origin was asked whether a version is current")),
+      stale_served_(metrics.counter("rangecache_stale_served_total",
+                                    "Opens that got a version past its time, as the policy or the "
+                                    "response allows")),
       version_count_(metrics.gauge("rangecache_versions", "Versions of objects known")),
       directories_(clock, policy) {}
 
@@ -48,12 +52,30 @@ std::string Catalog::object_key(const Origin& origin, std::string_view key) {
 // --- freshness --------------------------------------------------------------------------------
 
 bool Catalog::fresh(const Version& version) const {
-  if (policy_.kind == FreshnessPolicy::Kind::kOffline ||
-      policy_.kind == FreshnessPolicy::Kind::kImmutable) {
-    return true;
-  }
+  if (policy_.kind == FreshnessPolicy::Kind::kOffline) return true;
   const Version::Heard heard = version.heard();
+  if (policy_.kind == FreshnessPolicy::Kind::kImmutable && heard.fresh_until_s != 0) return true;
   return heard.current && clock_.unix_s() < heard.fresh_until_s;
+}
+
+bool Catalog::usable_meanwhile(const Version& version) const {
+  const Version::Heard heard = version.heard();
+  return policy_.kind == FreshnessPolicy::Kind::kHttp && heard.current && !heard.must_revalidate &&
+         heard.fresh_until_s != 0 &&
+         clock_.unix_s() < heard.fresh_until_s + heard.stale_while_revalidate_s;
+}
+
+bool Catalog::usable_in_need(const Version& version) const {
+  const Version::Heard heard = version.heard();
+  const std::int64_t told_s =
+      policy_.kind == FreshnessPolicy::Kind::kHttp ? heard.stale_if_error_s : 0;
+  return !heard.must_revalidate &&
+         clock_.unix_s() < heard.fresh_until_s + std::max(policy_.stale_if_error_s, told_s);
+}
+
+void Catalog::revalidate_meanwhile(const ObjectAddress& address, const VersionPtr& version) {
+  stale_served_.add();
+  revalidate(address, version, [](const Result<SnapshotPtr>&) {});
 }
 
 std::int64_t Catalog::valid_for_ms(const Version& version) const {
@@ -63,11 +85,17 @@ std::int64_t Catalog::valid_for_ms(const Version& version) const {
 
 void Catalog::set_current(const VersionPtr& version, const Freshness& freshness) {
   const std::int64_t now = clock_.unix_s();
+  const auto seconds = [](std::int64_t s) {
+    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(s, 0, UINT32_MAX));
+  };
   version->set_heard({.validated_s = now,
                       .fresh_until_s = now + policy_.lifetime_s(freshness),
+                      .stale_while_revalidate_s = seconds(freshness.stale_while_revalidate_s),
+                      .stale_if_error_s = seconds(freshness.stale_if_error_s),
                       .must_revalidate = freshness.must_revalidate,
                       .current = true});
   context_.storer.note(version);
+  ++serial_;
 }
 
 VersionPtr Catalog::version_locked(const std::shared_ptr<Origin>& origin, VersionRecord record,
@@ -111,7 +139,8 @@ std::pair<VersionPtr, bool> Catalog::take_in(const ObjectAddress& address,
     if (before != version) {
       // An unbound snapshot that was promised this size is about to be bound to this very version:
       // it stays the current one.
-      const bool awaits_it = object.snapshot && !before && object.snapshot->awaits(version->size());
+      const bool awaits_it = object.snapshot && !before &&
+                             object.snapshot->awaits(version->validator(), version->size());
       if (!awaits_it) object.snapshot = std::make_shared<Snapshot>(*this, version);
       replaced = before;
     }
@@ -165,7 +194,7 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
     } else {
       snapshot = object.snapshot;
       if (!snapshot && policy_.kind != FreshnessPolicy::Kind::kOffline) {
-        snapshot = std::make_shared<Snapshot>(*this, address, std::nullopt, -1);
+        snapshot = std::make_shared<Snapshot>(*this, address, Snapshot::Listed{});
       }
     }
   }
@@ -176,8 +205,12 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
           Error(ErrorCode::kUnreachable, url + " is not cached, and the policy is offline"));
     return done(Error(ErrorCode::kNotFound, url));
   }
-  const VersionPtr version = snapshot->version();
+  const VersionPtr version = bind_as_listed(snapshot);
   if (version && fresh(*version)) return done(std::move(snapshot));
+  if (version && usable_meanwhile(*version)) {
+    revalidate_meanwhile(address, version);
+    return done(std::move(snapshot));
+  }
   if (version) return revalidate(std::move(address), version, std::move(done));
   snapshot->bind([this, snapshot, address, done = std::move(done)](Result<void> bound) mutable {
     if (!bound) {
@@ -192,9 +225,39 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
   });
 }
 
+VersionPtr Catalog::bind_as_listed(const SnapshotPtr& snapshot) {
+  if (VersionPtr version = snapshot->version()) return version;
+  const Snapshot::Listed& listed = snapshot->listed();
+  if (listed.validator.kind == Validator::Kind::kNone || !listed.size) return nullptr;
+  const ObjectAddress& address = snapshot->address();
+  VersionRecord record;
+  record.origin_id = address.origin->id();
+  record.key = address.key;
+  record.validator = listed.validator;
+  record.size = *listed.size;
+  record.modified_s = listed.modified_s;
+  record.id = VersionId::of(record.origin_id, record.key, record.validator, record.size);
+  VersionPtr version;
+  {
+    MutexLock lock(mu_);
+    version = version_locked(address.origin, std::move(record), /*no_store=*/false);
+  }
+  const auto [listed_s, until_s] = snapshot->believed();
+  auto heard = version->heard();
+  if (!heard.current || heard.fresh_until_s < until_s) {
+    heard.validated_s = listed_s;
+    heard.fresh_until_s = until_s;
+    heard.current = true;
+    version->set_heard(heard);
+    context_.storer.note(version);
+  }
+  snapshot->bound(version);
+  return version;
+}
+
 void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {
   const ObjectAddress& address = snapshot->address();
-  const VersionPtr version = snapshot->version();
+  VersionPtr version = snapshot->version();
   const auto stale = [url = address.origin->url_of(address.key)] {
     return Error(ErrorCode::kStale, url);
   };
@@ -207,9 +270,15 @@ void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {
       replaced =
           found != objects_.end() && found->second.snapshot && found->second.snapshot != snapshot;
     }
-    return replaced ? done(stale()) : done({});
+    if (replaced) return done(stale());
+    version = bind_as_listed(snapshot);
+    if (!version) return done({});
   }
   if (fresh(*version)) return done({});
+  if (usable_meanwhile(*version)) {
+    revalidate_meanwhile(address, version);
+    return done({});
+  }
   revalidate(address, version,
              [version, stale, done = std::move(done)](Result<SnapshotPtr> now) mutable {
                if (!now) return done(now.error());
@@ -241,9 +310,8 @@ Result<SnapshotPtr> Catalog::settle(const ObjectAddress& address, const VersionP
   if (!stat) {
     const Error& error = stat.error();
     if (is_transient(error.code) && known) {
-      const auto heard = known->heard();
-      if (!heard.must_revalidate &&
-          clock_.unix_s() < heard.fresh_until_s + policy_.stale_if_error_s) {
+      if (usable_in_need(*known)) {
+        stale_served_.add();
         log_warning("{}: served although it may be stale: {}", url, error.message());
         return std::make_shared<Snapshot>(*this, known);
       }
@@ -260,8 +328,9 @@ Result<SnapshotPtr> Catalog::settle(const ObjectAddress& address, const VersionP
     return Error(ErrorCode::kUnsupported, url + ": the server does not tell the length");
   } else if (stat->attributes.validator.kind == Validator::Kind::kNone) {
     // Nothing ties the bytes to come to this answer: the first GET will say what it brings.
-    auto snapshot = std::make_shared<Snapshot>(*this, address, *stat->attributes.size,
-                                               stat->attributes.modified_s.value_or(-1));
+    auto snapshot = std::make_shared<Snapshot>(
+        *this, address,
+        Snapshot::Listed{stat->attributes.size, stat->attributes.modified_s.value_or(-1), {}});
     return snapshot;
   } else {
     version = learn(address, stat->attributes);
@@ -280,8 +349,10 @@ void Catalog::answer(const ObjectAddress& address, Result<SnapshotPtr> result) {
     Object& object = objects_[object_key(*address.origin, address.key)];
     object.asking = false;
     waiting.swap(object.waiting);
-    if (!result && result.error().code == ErrorCode::kNotFound)
+    if (!result && result.error().code == ErrorCode::kNotFound) {
       object.negative_until_ns = clock_.monotonic_ns() + kNegative_ns;
+      ++serial_;
+    }
     if (result && !object.snapshot) object.snapshot = *result;
   }
   for (auto& done : waiting) done(result);
@@ -293,9 +364,8 @@ void Catalog::list(ObjectAddress directory, Callback<ListingPtr> done) {
   if (policy_.kind == FreshnessPolicy::Kind::kOffline) {
     if (auto listing = directories_.cached(*directory.origin, directory.key))
       return done(std::move(listing));
-    return done(Error(ErrorCode::kUnreachable,
-                      directory.origin->url_of(directory.key) +
-                          " was not listed in this run, and the policy is offline"));
+    return done(Error(ErrorCode::kUnreachable, directory.origin->url_of(directory.key) +
+                                                   " was never listed, and the policy is offline"));
   }
   directories_.list(directory.origin, std::move(directory.key), std::move(done));
 }
@@ -321,18 +391,32 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   const VersionPtr version = current ? current->version() : nullptr;
   if (entry.validator.kind != Validator::Kind::kNone && entry.size) {
     // A listing that names versions says that they are current, for as long as it counts itself.
+    const std::int64_t now = clock_.unix_s();
     const Freshness listed{.lifetime_s = listing_ms / 1000};
-    if (!version || version->validator() != entry.validator || version->size() != *entry.size) {
+    const std::int64_t until_s = listing_ms > 0 ? now + policy_.lifetime_s(listed) : now;
+    if (version && (version->validator() != entry.validator || version->size() != *entry.size)) {
       take_in(found.address, {entry.size, entry.validator, entry.modified_s, listed});
       MutexLock lock(mu_);
       current = objects_[object_key(*directory.origin, found.address.key)].snapshot;
-    } else {
+    } else if (version) {
       auto heard = version->heard();
-      const std::int64_t until_s = clock_.unix_s() + policy_.lifetime_s(listed);
       if (heard.current && heard.fresh_until_s < until_s) {
         heard.fresh_until_s = until_s;
         version->set_heard(heard);
       }
+    } else if (current && current->awaits(entry.validator, *entry.size) &&
+               current->listed().validator == entry.validator) {
+      current->believe(now, until_s);
+    } else {
+      // Most of what is listed is never opened: it gets a version when it is.
+      current = std::make_shared<Snapshot>(
+          *this, found.address,
+          Snapshot::Listed{entry.size, entry.modified_s.value_or(-1), entry.validator});
+      current->believe(now, until_s);
+      MutexLock lock(mu_);
+      Object& object = objects_[object_key(*directory.origin, found.address.key)];
+      if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
+      object.snapshot = current;
     }
     found.file = current;
     return found;
@@ -348,8 +432,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   }
   if (!entry.size) return std::nullopt;
   if (!agrees) {
-    current =
-        std::make_shared<Snapshot>(*this, found.address, entry.size, entry.modified_s.value_or(-1));
+    current = std::make_shared<Snapshot>(
+        *this, found.address, Snapshot::Listed{entry.size, entry.modified_s.value_or(-1), {}});
     MutexLock lock(mu_);
     Object& object = objects_[object_key(*directory.origin, found.address.key)];
     if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
@@ -395,7 +479,7 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
     }
   }
   if (absent) return done(Error(ErrorCode::kNotFound, name));
-  VersionPtr version = snapshot ? snapshot->version() : nullptr;
+  VersionPtr version = snapshot ? bind_as_listed(snapshot) : nullptr;
   if (version && fresh(*version)) {
     return done(Found{false, std::move(address), snapshot, -1, valid_for_ms(*version)});
   }
@@ -422,8 +506,7 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
 // --- the registry -----------------------------------------------------------------------------
 
 VersionPtr Catalog::load(std::shared_ptr<Origin> origin, VersionRecord record) {
-  const Version::Heard heard{record.validated_s, record.fresh_until_s, record.must_revalidate,
-                             record.current};
+  const Version::Heard heard = Version::heard_in(record);
   std::string key = object_key(*origin, record.key);
   MutexLock lock(mu_);
   VersionPtr version = version_locked(origin, std::move(record), /*no_store=*/false);
@@ -480,6 +563,106 @@ VersionPtr Catalog::current(const ObjectAddress& address) const {
   const auto found = objects_.find(object_key(*address.origin, address.key));
   if (found == objects_.end() || !found->second.snapshot) return nullptr;
   return found->second.snapshot->version();
+}
+
+// --- what outlives a run, and what is asked for again ------------------------------------------
+
+Catalog::Refreshed Catalog::refresh(std::string_view url_prefix) {
+  Refreshed refreshed;
+  refreshed.listings = directories_.invalidate_below(url_prefix);
+  std::vector<VersionPtr> versions;
+  {
+    MutexLock lock(mu_);
+    for (auto& [key, object] : objects_) {
+      object.negative_until_ns = 0;
+      if (!object.snapshot) continue;
+      const ObjectAddress& address = object.snapshot->address();
+      if (!std::string_view(address.origin->url_of(address.key)).starts_with(url_prefix)) continue;
+      if (const VersionPtr version = object.snapshot->version())
+        versions.push_back(version);
+      else if (!object.asking)
+        object.snapshot = nullptr;  // a listing's promise
+    }
+  }
+  for (const VersionPtr& version : versions) {
+    auto heard = version->heard();
+    heard.fresh_until_s = 0;
+    version->set_heard(heard);
+    context_.storer.note(version);
+  }
+  refreshed.objects = versions.size();
+  return refreshed;
+}
+
+KnownNames Catalog::known_names() const {
+  const std::int64_t now_s = clock_.unix_s(), now_ns = clock_.monotonic_ns();
+  const auto unix_of = [&](std::int64_t ns) { return now_s + (ns - now_ns) / kNsPerSecond; };
+  KnownNames names;
+  for (const Directories::Known& known : directories_.all())
+    names.listings.push_back({known.origin->id(), known.dir_key, known.listing->complete,
+                              known.listing->hidden_entries, unix_of(known.listing->fresh_until_ns),
+                              known.listing->entries});
+  MutexLock lock(mu_);
+  for (const auto& [key, object] : objects_) {
+    if (object.negative_until_ns > now_ns) {
+      const std::size_t split = key.find('\n');
+      names.absences.push_back(
+          {key.substr(0, split), key.substr(split + 1), unix_of(object.negative_until_ns)});
+      continue;
+    }
+    const VersionPtr version = object.snapshot ? object.snapshot->version() : nullptr;
+    // The manifest has those with chunks; a listing has what it promises.
+    if (!version || version->cached_bytes() > 0 || version->no_store()) continue;
+    const Version::Heard heard = version->heard();
+    if (!heard.current || heard.must_revalidate ||
+        version->validator().kind == Validator::Kind::kPrivate)
+      continue;
+    names.objects.push_back({version->origin()->id(), version->key(), version->validator(),
+                             version->size(), version->modified_s(), heard.validated_s,
+                             heard.fresh_until_s});
+  }
+  return names;
+}
+
+void Catalog::load(KnownNames names, const FindOrigin& find_origin) {
+  const std::int64_t now_s = clock_.unix_s(), now_ns = clock_.monotonic_ns();
+  const auto monotonic_of = [&](std::int64_t s) { return now_ns + (s - now_s) * kNsPerSecond; };
+  std::unordered_map<std::string, std::shared_ptr<Origin>> origins;
+  const auto origin_of = [&](const std::string& id) {
+    const auto [found, is_new] = origins.try_emplace(id);
+    if (is_new)
+      if (auto origin = find_origin(id)) found->second = *std::move(origin);
+    return found->second;
+  };
+  for (KnownNames::Listing& known : names.listings) {
+    auto origin = origin_of(known.origin_id);
+    if (!origin) continue;
+    auto listing = std::make_shared<DirectoryListing>();
+    listing->entries = std::move(known.entries);
+    listing->complete = known.complete;
+    listing->hidden_entries = known.hidden_entries;
+    listing->fresh_until_ns = monotonic_of(known.fresh_until_s);
+    directories_.load({std::move(origin), std::move(known.dir_key), std::move(listing)});
+  }
+  for (KnownNames::Object& known : names.objects) {
+    auto origin = origin_of(known.origin_id);
+    if (!origin) continue;
+    std::string key = object_key(*origin, known.key);
+    auto snapshot = std::make_shared<Snapshot>(
+        *this, ObjectAddress{std::move(origin), std::move(known.key)},
+        Snapshot::Listed{known.size, known.modified_s, std::move(known.validator)});
+    snapshot->believe(known.validated_s, known.fresh_until_s);
+    MutexLock lock(mu_);
+    Object& object = objects_[std::move(key)];
+    if (!object.snapshot) object.snapshot = std::move(snapshot);
+  }
+  for (const KnownNames::Absence& known : names.absences) {
+    const auto origin = origin_of(known.origin_id);
+    if (!origin || known.until_s <= now_s) continue;
+    MutexLock lock(mu_);
+    Object& object = objects_[object_key(*origin, known.key)];
+    if (!object.snapshot) object.negative_until_ns = monotonic_of(known.until_s);
+  }
 }
 
 }  // namespace rangecache::cache

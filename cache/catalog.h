@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "base/origin.h"
 #include "cache/directories.h"
 #include "cache/freshness_policy.h"
+#include "cache/known_names.h"
 #include "cache/snapshot.h"
 #include "cache/version.h"
 
@@ -70,6 +72,19 @@ class Catalog {
   /// The current version of an object if one is known; never asks.
   VersionPtr current(const ObjectAddress& address) const;
 
+  /// What is known under a URL prefix is asked for again at its next use.
+  struct Refreshed {
+    std::uint64_t objects = 0;
+    std::uint64_t listings = 0;
+  };
+  Refreshed refresh(std::string_view url_prefix);
+
+  /// What NamesFile keeps, and brings back before the first use.
+  KnownNames known_names() const;
+  void load(KnownNames names, const FindOrigin& find_origin);
+  /// Changes when known_names() does.
+  std::uint64_t names_serial() const { return serial_ + directories_.serial(); }
+
   const Clock& clock() const { return clock_; }
 
  private:
@@ -82,6 +97,13 @@ class Catalog {
   };
   static std::string object_key(const Origin& origin, std::string_view key);
   bool fresh(const Version& version) const;
+  /// Past its time, but to be given at once while the origin is asked (RFC 5861 §3).
+  bool usable_meanwhile(const Version& version) const;
+  /// ... while the origin cannot answer (§4).
+  bool usable_in_need(const Version& version) const;
+  void revalidate_meanwhile(const ObjectAddress& address, const VersionPtr& version);
+  /// The snapshot's version; one that a listing named is entered now. Null: none is known.
+  VersionPtr bind_as_listed(const SnapshotPtr& snapshot);
   std::int64_t valid_for_ms(const Version& version) const;
   VersionPtr version_locked(const std::shared_ptr<Origin>& origin, VersionRecord record,
                             bool no_store) REQUIRES(mu_);
@@ -100,9 +122,11 @@ class Catalog {
   const Clock& clock_;
   const FreshnessPolicy policy_;
   Counter& revalidations_;
+  Counter& stale_served_;
   Gauge& version_count_;
   Directories directories_;
   std::function<void(const ObjectAddress&)> listener_;
+  std::atomic<std::uint64_t> serial_{0};
 
   mutable Mutex mu_;
   std::unordered_map<std::string, Object> objects_ GUARDED_BY(mu_);

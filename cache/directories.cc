@@ -27,20 +27,62 @@ std::string Directories::slot_key(const Origin& origin, std::string_view dir_key
   return key;
 }
 
+Directories::Slot& Directories::slot_locked(const std::shared_ptr<Origin>& origin,
+                                            const std::string& dir_key) {
+  Slot& slot = slots_[slot_key(*origin, dir_key)];
+  if (!slot.origin) {
+    slot.origin = origin;
+    slot.dir_key = dir_key;
+  }
+  return slot;
+}
+
 ListingPtr Directories::cached(const Origin& origin, std::string_view dir_key) {
   MutexLock lock(mu_);
   const auto found = slots_.find(slot_key(origin, dir_key));
-  if (found == slots_.end() || !found->second.listing) return nullptr;
-  return found->second.listing->fresh_until_ns > clock_.monotonic_ns() ? found->second.listing
-                                                                       : nullptr;
+  return found == slots_.end() ? nullptr : found->second.listing;
 }
 
 void Directories::invalidate(const Origin& origin, std::string_view dir_key) {
   MutexLock lock(mu_);
   const auto found = slots_.find(slot_key(origin, dir_key));
-  if (found == slots_.end() || found->second.asking) return;
-  if (found->second.listing) entries_held_ -= found->second.listing->entries.size();
-  slots_.erase(found);
+  if (found != slots_.end()) found->second.invalid = true;
+}
+
+std::uint64_t Directories::invalidate_below(std::string_view url_prefix) {
+  MutexLock lock(mu_);
+  std::uint64_t count = 0;
+  for (auto& [key, slot] : slots_) {
+    if (!std::string_view(slot.origin->url_of(slot.dir_key)).starts_with(url_prefix)) continue;
+    count += slot.listing && !slot.invalid ? 1 : 0;
+    slot.invalid = true;
+    slot.failed = false;
+  }
+  return count;
+}
+
+std::vector<Directories::Known> Directories::all() const {
+  std::vector<Known> all;
+  MutexLock lock(mu_);
+  for (const auto& [key, slot] : slots_)
+    if (slot.listing && !slot.invalid) all.push_back({slot.origin, slot.dir_key, slot.listing});
+  return all;
+}
+
+void Directories::load(Known known) {
+  MutexLock lock(mu_);
+  Slot& slot = slot_locked(known.origin, known.dir_key);
+  if (slot.listing || slot.asking) return;
+  slot.listing = std::move(known.listing);
+  entries_held_ += slot.listing->entries.size();
+}
+
+/// Past its time, but the origin cannot be asked.
+bool Directories::serves_in_need(const Slot& slot) const {
+  if (!slot.listing || slot.invalid || !slot.failed || !is_transient(slot.error.code)) return false;
+  const std::int64_t until_ns =
+      slot.listing->fresh_until_ns + policy_.stale_if_error_s * kNsPerSecond;
+  return clock_.monotonic_ns() < until_ns;
 }
 
 void Directories::list(const std::shared_ptr<Origin>& origin, std::string dir_key,
@@ -50,14 +92,22 @@ void Directories::list(const std::shared_ptr<Origin>& origin, std::string dir_ke
   Error failure;
   {
     MutexLock lock(mu_);
-    Slot& slot = slots_[slot_key(*origin, dir_key)];
-    if (slot.listing && slot.listing->fresh_until_ns > now) {
+    Slot& slot = slot_locked(origin, dir_key);
+    const bool failed = slot.failed && slot.failed_until_ns > now;
+    if (slot.listing && !slot.invalid && slot.listing->fresh_until_ns > now) {
       known = slot.listing;
-    } else if (slot.failed && slot.failed_until_ns > now) {
+    } else if (failed && serves_in_need(slot)) {
+      known = slot.listing;
+    } else if (failed) {
       failure = slot.error;
     } else {
       slot.waiting.push_back(std::move(done));
       if (std::exchange(slot.asking, true)) return;
+      // From here on it says that the answer under way may be too old already.
+      if (std::exchange(slot.invalid, false) && slot.listing) {
+        entries_held_ -= slot.listing->entries.size();
+        slot.listing = nullptr;
+      }
     }
   }
   if (known) return done(std::move(known));
@@ -69,7 +119,7 @@ void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::
                       std::shared_ptr<DirectoryListing> sofar) {
   Origin& asked = *origin;
   asked.list(dir_key, std::move(token), [this, origin, dir_key, sofar](Result<ListPage> page) {
-    if (!page) return finish(*origin, dir_key, page.error());
+    if (!page) return finish(origin, dir_key, page.error());
     std::move(page->entries.begin(), page->entries.end(), std::back_inserter(sofar->entries));
     sofar->hidden_entries += page->hidden_entries;
     if (!page->next_token.empty()) return ask(origin, dir_key, page->next_token, sofar);
@@ -86,23 +136,23 @@ void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::
         entries.end());
     sofar->fresh_until_ns =
         clock_.monotonic_ns() + policy_.listing_lifetime_s(page->freshness) * kNsPerSecond;
-    finish(*origin, dir_key, ListingPtr(sofar));
+    finish(origin, dir_key, ListingPtr(sofar));
   });
 }
 
-void Directories::finish(const Origin& origin, const std::string& dir_key,
+void Directories::finish(const std::shared_ptr<Origin>& origin, const std::string& dir_key,
                          Result<ListingPtr> result) {
   std::vector<Callback<ListingPtr>> waiting;
   {
     MutexLock lock(mu_);
-    Slot& slot = slots_[slot_key(origin, dir_key)];
+    Slot& slot = slot_locked(origin, dir_key);
     slot.asking = false;
     waiting.swap(slot.waiting);
-    if (slot.listing) entries_held_ -= slot.listing->entries.size();
-    slot.listing = nullptr;
     slot.failed = !result;
     if (result) {
+      if (slot.listing) entries_held_ -= slot.listing->entries.size();
       slot.listing = *result;
+      ++serial_;
       entries_held_ += slot.listing->entries.size();
       shed_locked();
     } else {
@@ -111,6 +161,7 @@ void Directories::finish(const Origin& origin, const std::string& dir_key,
       slot.failed_until_ns =
           clock_.monotonic_ns() +
           (is_transient(slot.error.code) ? 1 : kRememberFailure_s) * kNsPerSecond;
+      if (serves_in_need(slot)) result = slot.listing;
     }
   }
   for (auto& done : waiting) done(result);

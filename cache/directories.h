@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -34,15 +35,30 @@ class Directories {
   /// Callback possibly from within the call (when it is cached), else on the origin's thread.
   /// A directory that cannot be listed gives the origin's error, also remembered for a short time.
   void list(const std::shared_ptr<Origin>& origin, std::string dir_key, Callback<ListingPtr> done);
-  /// What is known and fresh, or nullptr. Never asks.
+  /// What is known, however old, or nullptr. Never asks.
   ListingPtr cached(const Origin& origin, std::string_view dir_key);
-  /// Forgets the listing, so that the next one asks the origin.
+  /// The next one asks the origin.
   void invalidate(const Origin& origin, std::string_view dir_key);
+  /// The same for all whose URL begins with `url_prefix`; how many there were.
+  std::uint64_t invalidate_below(std::string_view url_prefix);
+
+  struct Known {
+    std::shared_ptr<Origin> origin;
+    std::string dir_key;
+    ListingPtr listing;
+  };
+  std::vector<Known> all() const;
+  /// Enters a listing of an earlier run, unless there is one.
+  void load(Known known);
+  std::uint64_t serial() const { return serial_; }  ///< changes with every new listing
 
  private:
   struct Slot {
-    ListingPtr listing;  ///< null: not yet, or failed
-    Error error;         ///< of the last try, while `failed`
+    std::shared_ptr<Origin> origin;
+    std::string dir_key;
+    ListingPtr listing;    ///< the last one; null: none yet
+    bool invalid = false;  ///< it is not to be believed, whatever its time
+    Error error;           ///< of the last try, while `failed`
     bool failed = false;
     std::int64_t failed_until_ns = 0;
     bool asking = false;
@@ -51,13 +67,18 @@ class Directories {
   static std::string slot_key(const Origin& origin, std::string_view dir_key);
   void ask(std::shared_ptr<Origin> origin, std::string dir_key, std::string token,
            std::shared_ptr<DirectoryListing> sofar);
-  void finish(const Origin& origin, const std::string& dir_key, Result<ListingPtr> result);
+  void finish(const std::shared_ptr<Origin>& origin, const std::string& dir_key,
+              Result<ListingPtr> result);
+  Slot& slot_locked(const std::shared_ptr<Origin>& origin, const std::string& dir_key)
+      REQUIRES(mu_);
+  bool serves_in_need(const Slot& slot) const REQUIRES(mu_);
   void shed_locked() REQUIRES(mu_);
 
   const Clock& clock_;
   const FreshnessPolicy policy_;
-  Mutex mu_;
+  mutable Mutex mu_;
   std::unordered_map<std::string, Slot> slots_ GUARDED_BY(mu_);
+  std::atomic<std::uint64_t> serial_{0};
   std::size_t entries_held_ GUARDED_BY(mu_) = 0;
 };
 

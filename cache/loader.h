@@ -14,7 +14,6 @@
 namespace rangecache::cache {
 
 /// Finds the origin that versions of an earlier run came from, by Origin::id(). Thread-safe.
-using FindOrigin = std::function<Result<std::shared_ptr<Origin>>(const std::string& origin_id)>;
 
 /// Makes versions and chunks of what the manifest says, record by record, straight into the index:
 /// nothing is held twice, so ten million chunks load in the memory that they need anyway.

@@ -144,6 +144,7 @@ void visit(const format::Frame& frame, Manifest::Visitor& visitor) {
     case Type::kCleanStop:
     case Type::kHeader:
     case Type::kCheckpointEnd:
+    default:
       break;
   }
 }

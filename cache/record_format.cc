@@ -90,6 +90,8 @@ std::string encode(const VersionRecord& record) {
   out.i64(record.modified_s);
   out.i64(record.validated_s);
   out.i64(record.fresh_until_s);
+  out.u32(record.stale_while_revalidate_s);
+  out.u32(record.stale_if_error_s);
   out.u8(static_cast<std::uint8_t>((record.must_revalidate ? 1 : 0) | (record.current ? 2 : 0)));
   out.u8(static_cast<std::uint8_t>(record.validator.kind));
   out.string(record.validator.value);
@@ -106,6 +108,8 @@ std::optional<VersionRecord> decode_version(std::string_view payload) {
   record.modified_s = in.i64();
   record.validated_s = in.i64();
   record.fresh_until_s = in.i64();
+  record.stale_while_revalidate_s = in.u32();
+  record.stale_if_error_s = in.u32();
   const std::uint8_t flags = in.u8();
   record.must_revalidate = flags & 1;
   record.current = flags & 2;

@@ -13,7 +13,7 @@
 /// Pure. Decoding never reads beyond its input and accepts nothing that encoding cannot make.
 namespace rangecache::cache::record_format {
 
-inline constexpr std::uint32_t kFormatVersion = 2;
+inline constexpr std::uint32_t kFormatVersion = 3;
 
 enum class Type : std::uint8_t {
   kHeader = 1,   ///< first of every file: Header
@@ -23,6 +23,11 @@ enum class Type : std::uint8_t {
   kChunkRemoved = 5,
   kCheckpointEnd = 6,  ///< last of a complete checkpoint: the number of records before it
   kCleanStop = 7,      ///< last of a journal that was closed in order; no payload
+  // Of the file `names` (known_names.h):
+  kListing = 8,
+  kListEntries = 9,
+  kKnownObject = 10,
+  kAbsence = 11,
 };
 
 /// length u32, checksum u32, type u8: before every payload.

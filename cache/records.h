@@ -23,6 +23,8 @@ struct VersionRecord {
   std::int64_t modified_s = -1;    ///< Unix seconds; -1: unknown
   std::int64_t validated_s = 0;    ///< when the origin last said that it is current; Unix seconds
   std::int64_t fresh_until_s = 0;  ///< Unix seconds
+  std::uint32_t stale_while_revalidate_s = 0;  ///< see Freshness
+  std::uint32_t stale_if_error_s = 0;
   bool must_revalidate = false;
   bool current = false;  ///< the version that a new open of the object gets
 };

@@ -100,25 +100,31 @@ class Snapshot::FirstContact final : public FetchSink {
 Snapshot::Snapshot(Catalog& catalog, VersionPtr version)
     : catalog_(catalog),
       address_{version->origin(), version->key()},
-      listed_size_(version->size()),
-      listed_modified_s_(version->modified_s()),
+      listed_{version->size(), version->modified_s(), {}},
       version_(std::move(version)) {}
 
-Snapshot::Snapshot(Catalog& catalog, ObjectAddress address, std::optional<std::uint64_t> size,
-                   std::int64_t modified_s)
-    : catalog_(catalog),
-      address_(std::move(address)),
-      listed_size_(size),
-      listed_modified_s_(modified_s) {}
+Snapshot::Snapshot(Catalog& catalog, ObjectAddress address, Listed listed)
+    : catalog_(catalog), address_(std::move(address)), listed_(std::move(listed)) {}
+
+void Snapshot::believe(std::int64_t listed_s, std::int64_t until_s) {
+  MutexLock lock(mu_);
+  listed_s_ = listed_s;
+  believed_until_s_ = until_s;
+}
+
+std::pair<std::int64_t, std::int64_t> Snapshot::believed() const {
+  MutexLock lock(mu_);
+  return {listed_s_, believed_until_s_};
+}
 
 std::uint64_t Snapshot::size() const {
   MutexLock lock(mu_);
-  return version_ ? version_->size() : listed_size_.value_or(0);
+  return version_ ? version_->size() : listed_.size.value_or(0);
 }
 
 std::int64_t Snapshot::modified_s() const {
   MutexLock lock(mu_);
-  return version_ && version_->modified_s() >= 0 ? version_->modified_s() : listed_modified_s_;
+  return version_ && version_->modified_s() >= 0 ? version_->modified_s() : listed_.modified_s;
 }
 
 VersionPtr Snapshot::version() const {
@@ -126,9 +132,12 @@ VersionPtr Snapshot::version() const {
   return version_;
 }
 
-bool Snapshot::awaits(std::uint64_t size) const {
+bool Snapshot::awaits(const Validator& validator, std::uint64_t size) const {
+  const bool as_listed =
+      listed_.size.value_or(size) == size &&
+      (listed_.validator.kind == Validator::Kind::kNone || listed_.validator == validator);
   MutexLock lock(mu_);
-  return !version_ && !stale_ && listed_size_.value_or(size) == size;
+  return !version_ && !stale_ && as_listed;
 }
 
 void Snapshot::bind(Callback<void> done) {
@@ -150,7 +159,7 @@ ReadTicket Snapshot::read(ByteRange range, Callback<Slices> done) {
   ReadPtr read;
   {
     MutexLock lock(mu_);
-    const std::uint64_t size = version_ ? version_->size() : listed_size_.value_or(0);
+    const std::uint64_t size = version_ ? version_->size() : listed_.size.value_or(0);
     range.end = std::min(range.end, size);
     version = version_;
     stale = stale_;
@@ -204,7 +213,7 @@ void Snapshot::contact(ByteRange range) {
 
 Result<VersionPtr> Snapshot::settle(const FetchHead& head) {
   const std::uint64_t size = *head.attributes.size;
-  if (listed_size_ && *listed_size_ != size) {
+  if (listed_.size && *listed_.size != size) {
     {
       MutexLock lock(mu_);
       stale_ = true;

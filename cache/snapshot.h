@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -23,15 +24,21 @@ using SnapshotPtr = std::shared_ptr<Snapshot>;
 ///     listing: size ──► unbound ──first read: one GET──► bound to (validator, size)
 ///                          └── another size than was listed ──► stale: every read ESTALE
 ///
-/// Once bound it stays bound: all reads through it come from that version. Thread-safe.
+/// A listing that tells the validator too (S3) promises that very version: the first open binds it
+/// without asking (Catalog). Once bound it stays bound: all reads through it come from that
+/// version. Thread-safe.
 class Snapshot : public std::enable_shared_from_this<Snapshot> {
  public:
   /// Bound from the start.
   Snapshot(Catalog& catalog, VersionPtr version);
-  /// Unbound. `size` and `modified_s` as a listing told them; without a size, bind() must come
-  /// before the first read.
-  Snapshot(Catalog& catalog, ObjectAddress address, std::optional<std::uint64_t> size,
-           std::int64_t modified_s);
+  /// What a listing told.
+  struct Listed {
+    std::optional<std::uint64_t> size;  ///< nullopt: bind() must come before the first read
+    std::int64_t modified_s = -1;
+    Validator validator;
+  };
+  /// Unbound.
+  Snapshot(Catalog& catalog, ObjectAddress address, Listed listed);
 
   const ObjectAddress& address() const { return address_; }
   /// 0 while unbound and not listed.
@@ -39,8 +46,13 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   std::int64_t modified_s() const EXCLUDES(mu_);
   VersionPtr version() const EXCLUDES(mu_);  ///< nullptr while unbound
 
-  /// Whether it is unbound and may still be bound to a version of this size.
-  bool awaits(std::uint64_t size) const EXCLUDES(mu_);
+  const Listed& listed() const { return listed_; }
+  /// When it was listed, and until when that counts; Unix seconds.
+  void believe(std::int64_t listed_s, std::int64_t until_s) EXCLUDES(mu_);
+  std::pair<std::int64_t, std::int64_t> believed() const EXCLUDES(mu_);
+
+  /// Whether it is unbound and may still be bound to this version.
+  bool awaits(const Validator& validator, std::uint64_t size) const EXCLUDES(mu_);
 
   /// Calls back once the version is known: at once if it is, else after one GET of the first
   /// bytes, which are kept.
@@ -53,6 +65,7 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
  private:
   class FirstContact;
   friend class FirstContact;
+  friend class Catalog;
 
   void contact(ByteRange range);
   /// What the first answer's head tells. Returns the version, or the reason why reads must fail.
@@ -63,11 +76,12 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
 
   Catalog& catalog_;
   const ObjectAddress address_;
-  const std::optional<std::uint64_t> listed_size_;
-  const std::int64_t listed_modified_s_;
+  const Listed listed_;
 
   mutable Mutex mu_;
   VersionPtr version_ GUARDED_BY(mu_);
+  std::int64_t listed_s_ GUARDED_BY(mu_) = 0;
+  std::int64_t believed_until_s_ GUARDED_BY(mu_) = 0;
   bool stale_ GUARDED_BY(mu_) = false;   ///< the listed size was not true any more
   bool asking_ GUARDED_BY(mu_) = false;  ///< a first contact is under way
   std::vector<ReadPtr> reads_ GUARDED_BY(mu_);

@@ -50,16 +50,26 @@ Version::Version(const VersionContext& context, std::shared_ptr<Origin> origin,
       origin_(std::move(origin)),
       identity_(std::move(record)),
       no_store_(no_store),
-      heard_{identity_.validated_s, identity_.fresh_until_s, identity_.must_revalidate,
-             identity_.current},
+      heard_(heard_in(identity_)),
       coalescer_({.size = identity_.size,
                   .single_response = identity_.validator.kind == Validator::Kind::kPrivate}) {}
+
+Version::Heard Version::heard_in(const VersionRecord& record) {
+  return {.validated_s = record.validated_s,
+          .fresh_until_s = record.fresh_until_s,
+          .stale_while_revalidate_s = record.stale_while_revalidate_s,
+          .stale_if_error_s = record.stale_if_error_s,
+          .must_revalidate = record.must_revalidate,
+          .current = record.current};
+}
 
 VersionRecord Version::record() const {
   VersionRecord record = identity_;
   MutexLock lock(mu_);
   record.validated_s = heard_.validated_s;
   record.fresh_until_s = heard_.fresh_until_s;
+  record.stale_while_revalidate_s = heard_.stale_while_revalidate_s;
+  record.stale_if_error_s = heard_.stale_if_error_s;
   record.must_revalidate = heard_.must_revalidate;
   record.current = heard_.current;
   return record;

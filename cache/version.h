@@ -60,10 +60,13 @@ class Version : public std::enable_shared_from_this<Version> {
   /// The origin was heard of this version (or, with current = false, of a newer one).
   struct Heard {
     std::int64_t validated_s = 0;
-    std::int64_t fresh_until_s = 0;
+    std::int64_t fresh_until_s = 0;  ///< Unix seconds; 0: to be asked for, whatever the policy
+    std::uint32_t stale_while_revalidate_s = 0;  ///< see Freshness
+    std::uint32_t stale_if_error_s = 0;
     bool must_revalidate = false;
     bool current = false;
   };
+  static Heard heard_in(const VersionRecord& record);
   Heard heard() const EXCLUDES(mu_);
   void set_heard(Heard heard) EXCLUDES(mu_);
   const std::shared_ptr<Origin>& origin() const { return origin_; }
@@ -101,7 +104,7 @@ class Version : public std::enable_shared_from_this<Version> {
   /// At most `limit` of them, from the first that begins at `offset` or later.
   std::vector<ChunkPtr> chunks_from(std::uint64_t offset, std::size_t limit) const EXCLUDES(mu_);
   ChunkPtr chunk_at(std::uint64_t offset) const EXCLUDES(mu_);  ///< that has this byte; or null
-  ChunkPtr chunk_of(ByteRange range) const EXCLUDES(mu_);  ///< exactly this one; or null
+  ChunkPtr chunk_of(ByteRange range) const EXCLUDES(mu_);       ///< exactly this one; or null
   bool has_chunk(ByteRange range) const { return static_cast<bool>(chunk_of(range)); }
   std::vector<ByteRange> flight_ranges() const EXCLUDES(mu_);
   std::uint64_t cached_bytes() const { return cached_bytes_.load(std::memory_order_relaxed); }

@@ -143,6 +143,10 @@ std::string human_seconds(double seconds) {
   return fmt::format("{} d", minutes / (24 * 60));
 }
 
+std::string human_age(std::int64_t seconds) {
+  return seconds < 60 ? fmt::format("{} s", seconds) : human_seconds(static_cast<double>(seconds));
+}
+
 std::string percent(double part, double whole) {
   return whole > 0 ? fmt::format("{:.1f} %", 100 * part / whole) : "-";
 }
@@ -225,8 +229,10 @@ std::string format_objects(const std::vector<CachedObject>& objects) {
                         human_bytes(static_cast<double>(object.info.size)),
                         percent(static_cast<double>(object.info.cached_bytes),
                                 static_cast<double>(object.info.size)),
-                        human_seconds(static_cast<double>(object.age_s)), object.info.url,
-                        object.current ? "" : "  (old version)");
+                        human_age(object.age_s), object.info.url,
+                        !object.current          ? "  (old version)"
+                        : object.fresh_for_s < 0 ? "  (stale)"
+                                                 : "");
   }
   return text;
 }

@@ -11,6 +11,8 @@ namespace rangecache::cachectl {
 
 std::string human_bytes(double bytes);           ///< "1.5 GiB", "312 B"
 std::string human_seconds(double seconds);       ///< "0.8 ms", "3.1 s", "2 h 05 min"
+/// Of what is known to the second.
+std::string human_age(std::int64_t seconds);
 std::string percent(double part, double whole);  ///< "93.2 %", "-" of nothing
 /// "████▌     " of `width` cells.
 std::string bar(double part, double whole, int width);

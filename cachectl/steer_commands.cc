@@ -36,6 +36,21 @@ void add_evict(CLI::App& app, Context& context) {
   });
 }
 
+void add_refresh(CLI::App& app, Context& context) {
+  auto* command = app.add_subcommand(
+      "refresh", "Ask the origin again at the next use; what is unchanged is not fetched again");
+  auto prefix = std::make_shared<std::string>();
+  command->add_option("prefix", *prefix, "Objects whose URL begins with this (default: all)");
+  command->callback([&context, prefix] {
+    context.run("refresh", [&](Client& client) -> Result<void> {
+      RC_ASSIGN(const RefreshResult result, client.refresh(*prefix));
+      fmt::print("{} objects and {} directories will be asked for again\n", result.objects,
+                 result.listings);
+      return {};
+    });
+  });
+}
+
 /// The counter on a terminal; nothing where the output goes to a file.
 void show_progress(const VerifyPart& sum) {
   if (!isatty(STDERR_FILENO)) return;
@@ -111,6 +126,7 @@ void add_shutdown(CLI::App& app, Context& context) {
 
 void add_steer_commands(CLI::App& app, Context& context) {
   add_evict(app, context);
+  add_refresh(app, context);
   add_verify(app, context);
   add_mount(app, context);
   add_unmount(app, context);

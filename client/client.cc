@@ -100,6 +100,10 @@ Result<EvictResult> Client::evict(std::string_view url_prefix) const {
   return ask(*connection_, MessageType::kEvict, text(url_prefix), wire::get_evict_result);
 }
 
+Result<RefreshResult> Client::refresh(std::string_view url_prefix) const {
+  return ask(*connection_, MessageType::kRefresh, text(url_prefix), wire::get_refresh_result);
+}
+
 Result<void> Client::pin(std::string_view url_prefix, std::string_view owner,
                          std::int64_t expires_s) const {
   wire::Writer request;

@@ -170,7 +170,8 @@ void ApiService::cached_objects(std::string url_prefix, Callback<std::vector<Cac
     objects.push_back({.info = info_of(*version),
                        .chunks = version->chunks().size(),
                        .age_s = std::max<std::int64_t>(0, now - heard.validated_s),
-                       .current = heard.current});
+                       .current = heard.current,
+                       .fresh_for_s = heard.fresh_until_s - now});
   }
   std::sort(objects.begin(), objects.end(),
             [](const CachedObject& a, const CachedObject& b) { return a.info.url < b.info.url; });
@@ -189,6 +190,12 @@ void ApiService::map(std::string url, Callback<ObjectMap> done) {
   ObjectMap map{info_of(*version), {}, version->flight_ranges()};
   for (const cache::ChunkPtr& chunk : version->chunks()) map.chunks.push_back(chunk->range);
   done(std::move(map));
+}
+
+RefreshResult ApiService::refresh(const std::string& url_prefix) {
+  const auto refreshed = parts_.cache.catalog().refresh(url_prefix);
+  parts_.mounts.invalidate_below(url_prefix);
+  return {refreshed.objects, refreshed.listings};
 }
 
 void ApiService::evict(std::string url_prefix, Callback<EvictResult> done) {

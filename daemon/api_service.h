@@ -35,6 +35,7 @@ class ApiService final : public Service {
   void cached_objects(std::string url_prefix, Callback<std::vector<CachedObject>> done) override;
   void map(std::string url, Callback<ObjectMap> done) override;
   void evict(std::string url_prefix, Callback<EvictResult> done) override;
+  RefreshResult refresh(const std::string& url_prefix) override;
   Result<void> pin(std::string url_prefix, std::string owner, std::int64_t expires_s) override;
   Result<std::uint64_t> unpin(const std::string& url_prefix, const std::string& owner) override;
   std::vector<PinInfo> pins() override;

@@ -337,6 +337,7 @@ Result<Config> to_config(const Raw& raw) {
   if (!config.http.ca_file.empty() && access(config.http.ca_file.c_str(), R_OK) != 0)
     return Error(ErrorCode::kInvalidArgument, "--ca-file " + config.http.ca_file, errno);
   config.limits.hedge_share = raw.hedge / 100;
+  config.limits.offline = config.cache.freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
   RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
   config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
   config.log_file = raw.log_file;

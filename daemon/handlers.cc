@@ -15,7 +15,7 @@ using protocol::MessageType;
 
 constexpr std::size_t kMaxPing = 1024;
 
-bool known(MessageType type) { return type >= MessageType::kPing && type <= MessageType::kPins; }
+bool known(MessageType type) { return type >= MessageType::kPing && type <= MessageType::kRefresh; }
 
 std::vector<DirectoryEntry> to_wire(std::vector<ListEntry> entries) {
   std::vector<DirectoryEntry> out;
@@ -227,6 +227,14 @@ Result<void> Session::dispatch(Address to, wire::Reader& in) {
       if (!in.complete()) return malformed(to.type);
       wire::Writer out;
       wire::put(out, service_.pins());
+      send_reply(to, out.take());
+      return {};
+    }
+    case MessageType::kRefresh: {
+      const std::string prefix = in.string();
+      if (!in.complete()) return malformed(to.type);
+      wire::Writer out;
+      wire::put(out, service_.refresh(prefix));
       send_reply(to, out.take());
       return {};
     }

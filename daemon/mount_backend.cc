@@ -122,6 +122,18 @@ std::vector<fuse::NodePtr> MountBackend::nodes_of(const ObjectAddress& address) 
   return nodes;
 }
 
+std::vector<fuse::NodePtr> MountBackend::nodes_below(const std::string& url_prefix) {
+  std::vector<fuse::NodePtr> nodes;
+  MutexLock lock(mu_);
+  for (const auto& [snapshot, weak] : files_) {
+    const auto node = weak.lock();
+    if (!node) continue;
+    const ObjectAddress& address = node->snapshot->address();
+    if (address.origin->url_of(address.key).starts_with(url_prefix)) nodes.push_back(node);
+  }
+  return nodes;
+}
+
 // --- lookups ----------------------------------------------------------------------------------
 
 void MountBackend::lookup(const fuse::NodePtr& directory, std::string name,
@@ -210,10 +222,15 @@ std::vector<std::pair<std::string, std::string>> MountBackend::extended_attribut
   add("url", snapshot.address().origin->url_of(snapshot.address().key));
   const cache::VersionPtr version = snapshot.version();
   add("cached_bytes", fmt::format("{}", version ? version->cached_bytes() : 0));
-  if (!version) return attributes;  // not read yet: nothing more is known
-  const auto heard = version->heard();
   const std::int64_t now = system_clock().unix_s();
+  if (!version) {  // never opened: what its listing told
+    if (snapshot.listed().validator.kind != Validator::Kind::kNone)
+      add("etag", snapshot.listed().validator.value);
+    return attributes;
+  }
+  const auto heard = version->heard();
   add("etag", version->validator().value);
+  add("stale", now < heard.fresh_until_s ? "0" : "1");
   add("version", version->id().hex());
   add("age", fmt::format("{}", std::max<std::int64_t>(0, now - heard.validated_s)));
   add("fresh_for", fmt::format("{}", std::max<std::int64_t>(0, heard.fresh_until_s - now)));

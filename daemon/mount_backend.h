@@ -32,6 +32,7 @@ class MountBackend final : public fuse::Backend, public std::enable_shared_from_
   fuse::FileSystemSpace space() override;
 
   /// The nodes through which the kernel may know versions of this object (to be invalidated).
+  std::vector<fuse::NodePtr> nodes_below(const std::string& url_prefix) EXCLUDES(mu_);
   std::vector<fuse::NodePtr> nodes_of(const ObjectAddress& address);
 
  private:

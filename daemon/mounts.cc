@@ -93,16 +93,23 @@ std::vector<MountInfo> Mounts::list() const {
   return all;
 }
 
-void Mounts::invalidate(const ObjectAddress& address) {
+std::vector<std::shared_ptr<Mounts::Mount>> Mounts::all() const {
   std::vector<std::shared_ptr<Mount>> mounts;
-  {
-    MutexLock lock(mu_);
-    for (const auto& [path, mount] : mounts_) mounts.push_back(mount);
-  }
-  for (const auto& mount : mounts) {
+  MutexLock lock(mu_);
+  for (const auto& [path, mount] : mounts_) mounts.push_back(mount);
+  return mounts;
+}
+
+void Mounts::invalidate(const ObjectAddress& address) {
+  for (const auto& mount : all())
     for (const fuse::NodePtr& node : mount->backend->nodes_of(address))
       mount->session->invalidate(node);
-  }
+}
+
+void Mounts::invalidate_below(const std::string& url_prefix) {
+  for (const auto& mount : all())
+    for (const fuse::NodePtr& node : mount->backend->nodes_below(url_prefix))
+      mount->session->invalidate(node);
 }
 
 void Mounts::stop() {

@@ -33,6 +33,8 @@ class Mounts {
   std::vector<MountInfo> list() const EXCLUDES(mu_);
   /// An object has changed: the kernel must not use its old version's name any more.
   void invalidate(const ObjectAddress& address) EXCLUDES(mu_);
+  /// The kernel forgets the names of all files whose URL begins with `url_prefix`.
+  void invalidate_below(const std::string& url_prefix) EXCLUDES(mu_);
   /// Unmounts everything and ends the thread.
   void stop() EXCLUDES(mu_);
 
@@ -42,6 +44,7 @@ class Mounts {
     std::shared_ptr<MountBackend> backend;
     std::unique_ptr<fuse::Session> session;
   };
+  std::vector<std::shared_ptr<Mount>> all() const EXCLUDES(mu_);
   Result<MountInfo> mount_now(MountSource source, const std::string& mountpoint);
   void ended(const std::string& mountpoint);
   std::shared_ptr<Mount> take(const std::string& mountpoint) EXCLUDES(mu_);

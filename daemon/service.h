@@ -22,6 +22,7 @@ using rangecache::MountInfo;
 using rangecache::ObjectInfo;
 using rangecache::ObjectMap;
 using rangecache::PinInfo;
+using rangecache::RefreshResult;
 using rangecache::VerifyPart;
 
 /// One open of one version through the API: all reads through it see that version. Holds the
@@ -55,6 +56,9 @@ class Service {
   virtual void map(std::string url, Callback<ObjectMap> done) = 0;
   /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
   virtual void evict(std::string url_prefix, Callback<EvictResult> done) = 0;
+
+  /// See Client::refresh.
+  virtual RefreshResult refresh(const std::string& url_prefix) = 0;
 
   /// `expires_s`: Unix seconds; 0: never.
   virtual Result<void> pin(std::string url_prefix, std::string owner, std::int64_t expires_s) = 0;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace rangecache::fetcher {
 namespace {
@@ -17,6 +18,8 @@ struct CacheControl {
   bool no_cache = false;
   bool must_revalidate = false;
   std::optional<std::int64_t> max_age_s;
+  std::optional<std::int64_t> stale_while_revalidate_s;
+  std::optional<std::int64_t> stale_if_error_s;
 };
 
 std::string_view trim(std::string_view text) {
@@ -43,12 +46,17 @@ void apply(std::string_view directive, CacheControl& control) {
   if (name == "no-store") control.no_store = true;
   if (name == "no-cache") control.no_cache = true;
   if (name == "must-revalidate") control.must_revalidate = true;
-  if (name == "max-age") {
+  const std::pair<const char*, std::optional<std::int64_t>&> times[] = {
+      {"max-age", control.max_age_s},
+      {"stale-while-revalidate", control.stale_while_revalidate_s},
+      {"stale-if-error", control.stale_if_error_s}};
+  for (const auto& [time, held_s] : times) {
+    if (name != time) continue;
     const std::string_view value =
         equals < directive.size() ? trim(directive.substr(equals + 1)) : "";
     // §4.2.1: a value that cannot be understood means stale; of two values the shorter counts.
-    const std::int64_t age = parse_delta(value).value_or(0);
-    control.max_age_s = std::min(control.max_age_s.value_or(age), age);
+    const std::int64_t value_s = parse_delta(value).value_or(0);
+    held_s = std::min(held_s.value_or(value_s), value_s);
   }
 }
 
@@ -93,10 +101,19 @@ Freshness freshness_of(const HttpHeaders& headers, std::int64_t received_unix_s)
   } else if (const auto modified_s = date_in(headers, "last-modified")) {
     lifetime_s = std::min((date_s - *modified_s) / 10, kHeuristicCap_s);
   }
-  // §4.1: a response that varies with everything matches no later request.
+  // §4.1: a response that varies with everything matches no later request. Other fields of Vary
+  // name what we send the same with every request: Accept-Encoding, User-Agent, Authorization.
   const bool varies_with_all = headers.joined("vary").find('*') != std::string::npos;
   if (control.no_cache || control.no_store || varies_with_all) lifetime_s = 0;
+  // What is past its time already when it comes uses up the grace, too.
+  const std::int64_t overdue_s = std::max<std::int64_t>(0, age_s - lifetime_s);
   freshness.lifetime_s = std::max<std::int64_t>(0, lifetime_s - age_s);
+  if (!freshness.must_revalidate && !control.no_store && !varies_with_all) {
+    freshness.stale_while_revalidate_s =
+        std::max<std::int64_t>(0, control.stale_while_revalidate_s.value_or(0) - overdue_s);
+    freshness.stale_if_error_s =
+        std::max<std::int64_t>(0, control.stale_if_error_s.value_or(0) - overdue_s);
+  }
   return freshness;
 }
 

@@ -55,6 +55,8 @@ OriginHealth::OriginHealth(std::string name, int max_places, OriginLimits limits
       hedges_(limits.hedge_share, 10, 0) {}
 
 std::optional<Error> OriginHealth::refusal(std::int64_t now_ns) {
+  if (limits_.offline)
+    return Error{ErrorCode::kUnreachable, name_ + " is not asked: the policy is offline"};
   MutexLock lock(mu_);
   if (breaker_.admit(now_ns)) return std::nullopt;
   metrics_.refusals.add();

@@ -23,6 +23,7 @@ struct OriginLimits {
   double retry_reserve = 100;  ///< retries
   double hedge_share = 0.05;   ///< second requests per data request; 0: never
   std::int64_t hedge_floor_ms = 50;
+  bool offline = false;  ///< nothing is sent
 };
 
 /// Numbers of all origins together.

@@ -141,16 +141,19 @@ class Client {
   Result<ObjectMap> map(std::string_view url) const;
   /// Drops what is cached of the objects whose URL begins with `url_prefix` (empty: everything).
   Result<EvictResult> evict(std::string_view url_prefix) const;
-  /// Objects whose URL begins with `url_prefix`, now or later, are not evicted for lack of room, until
-  /// `expires_s` (Unix seconds; 0: never). A pin of the same prefix and owner is replaced.
+  /// What is known of the objects and directories whose URL begins with `url_prefix` (empty: of
+  /// all) is asked for again at its next use, however fresh it was.
+  Result<RefreshResult> refresh(std::string_view url_prefix) const;
+  /// Objects whose URL begins with `url_prefix`, now or later, are not evicted for lack of room,
+  /// until `expires_s` (Unix seconds; 0: never). A pin of the same prefix and owner is replaced.
   Result<void> pin(std::string_view url_prefix, std::string_view owner,
                    std::int64_t expires_s) const;
   /// The pins of `owner`, or of all if that is empty; how many there were.
   Result<std::uint64_t> unpin(std::string_view url_prefix, std::string_view owner) const;
   Result<std::vector<PinInfo>> pins() const;
   /// Reads what is cached of the objects whose URL begins with `url_prefix` (empty: of all) against
-  /// its checksums, step by step: `cursor` is "" at first, then VerifyPart::next until that is empty.
-  /// With `repair` bad ranges are fetched again before the answer.
+  /// its checksums, step by step: `cursor` is "" at first, then VerifyPart::next until that is
+  /// empty. With `repair` bad ranges are fetched again before the answer.
   Result<VerifyPart> verify(std::string_view url_prefix, bool repair,
                             std::string_view cursor) const;
   Result<MountInfo> mount(std::string_view url, std::string_view mountpoint) const;

@@ -48,6 +48,7 @@ enum class MessageType : std::uint16_t {
   kPin = 19,
   kUnpin = 20,
   kPins = 21,
+  kRefresh = 22,
 };
 
 inline constexpr std::uint16_t kFlagReply = 1u << 0;

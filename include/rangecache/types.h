@@ -31,8 +31,9 @@ struct DirectoryEntry {
 struct CachedObject {
   ObjectInfo info;
   std::uint64_t chunks = 0;
-  std::int64_t age_s = 0;  ///< since the origin last said that this version is current
-  bool current = true;     ///< false: an old version that some handle may still read
+  std::int64_t age_s = 0;        ///< since the origin last said that this version is current
+  bool current = true;           ///< false: an old version that some handle may still read
+  std::int64_t fresh_for_s = 0;  ///< how long it may be used unasked; negative: stale since then
 };
 
 /// Which ranges of an object are cached.
@@ -40,6 +41,12 @@ struct ObjectMap {
   ObjectInfo info;
   std::vector<ByteRange> chunks;   ///< on disk, in order
   std::vector<ByteRange> flights;  ///< being fetched, in order
+};
+
+/// What is asked for again at its next use.
+struct RefreshResult {
+  std::uint64_t objects = 0;
+  std::uint64_t listings = 0;
 };
 
 /// What an eviction dropped.

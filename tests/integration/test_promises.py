@@ -9,8 +9,8 @@ import subprocess
 import threading
 import time
 
-from support import (MIB, DuSampler, IntegrationTest, disk_use, main, run, sha256_of, wait_until,
-                     write_random)
+from support import (CACHECTL, MIB, DuSampler, IntegrationTest, disk_use, files_below, main, run,
+                     sha256_of, wait_until, write_random)
 
 # A chunk's file is called after its half-open range in hexadecimal (docs/DISK_FORMAT.md).
 CHUNK_NAME = re.compile(r"^[0-9a-f]{16}-[0-9a-f]{16}$")
@@ -123,6 +123,82 @@ class PeacefulRestart(IntegrationTest):
     def _digests(mount):
         return {name: sha256_of(mount.path(name))
                 for name in ["file.bin", *(f"small/{n}.bin" for n in range(50))]}
+
+
+class Freshness(IntegrationTest):
+    """What is known is not asked for again: in this run, in the next, and without the origin."""
+
+    def setUp(self):
+        super().setUp()
+        for n in range(40):
+            directory = os.path.join(self.root, f"dir{n % 4}")
+            os.makedirs(directory, exist_ok=True)
+            write_random(os.path.join(directory, f"file{n:02}"), 20_000 + n, seed=n)
+        self.server = self.nginx()
+
+    def test_a_warm_tree_costs_no_request_and_a_restart_forgets_nothing(self):
+        mount = self.daemon(self.server.url, freshness="ttl=1h").start()
+        files = files_below(mount.mountpoint)
+        self.assertEqual(files_below(self.root), files)
+        sums = {name: sha256_of(mount.path(name)) for name in files}
+        self.assert_errno(errno.ENOENT, os.stat, mount.path("dir0", "none"))
+        self.server.forget()
+        for _ in range(2):
+            self.assertEqual(files, files_below(mount.mountpoint))
+            self.assertEqual(sums, {name: sha256_of(mount.path(name)) for name in files})
+            run("find", mount.mountpoint, "-type", "f", "-size", "+1k")
+            mount.restart()
+        self.assertEqual([], self.server.requests())
+
+    def test_refresh_asks_again_and_fetches_only_what_changed(self):
+        mount = self.daemon(self.server.url, freshness="immutable").start()
+        for name in files_below(mount.mountpoint):
+            sha256_of(mount.path(name))
+        new = write_random(os.path.join(self.root, "dir1", "file05"), 30_000, seed=99)
+        write_random(os.path.join(self.root, "dir1", "new"), 10, seed=1)
+        self.assertNotEqual(sha256_of(new), sha256_of(mount.path("dir1", "file05")))
+        self.server.forget()
+        said = run(CACHECTL, "--socket", mount.socket, "refresh", self.server.url + "dir1/")
+        self.assertEqual(b"10 objects and 1 directories will be asked for again\n", said)
+        self.assertEqual(sha256_of(new), sha256_of(mount.path("dir1", "file05")))
+        self.assertIn("new", os.listdir(mount.path("dir1")))
+        for n in range(1, 40, 4):
+            sha256_of(mount.path("dir1", f"file{n:02}"))
+        sha256_of(mount.path("dir2", "file06"))
+        self.assertEqual(30_000, self.server.body_bytes())
+        self.assertEqual([], self.server.requests("/dir2/"))
+
+    def test_without_the_origin_what_is_cached_is_read_and_the_rest_fails_at_once(self):
+        mount = self.daemon(self.server.url, freshness="ttl=1s", stale_if_error="1h").start()
+        sums = {name: sha256_of(mount.path(name)) for name in files_below(mount.mountpoint)
+                if not name.startswith("dir3")}
+        self.server.stop()
+        path = mount.path("dir0", "file00")
+        wait_until(lambda: os.getxattr(path, "user.rangecache.stale") == b"1", "its time is over")
+        self.assertEqual(sums, {name: sha256_of(mount.path(name)) for name in sums})
+        self.assertIn(b"(stale)", run(CACHECTL, "--socket", mount.socket, "ls"))
+        self.assertGreater(mount.metric("rangecache_stale_served_total"), 0)
+        wait_until(lambda: self._fails(mount.path("dir3", "file03"))
+                   and mount.metric("rangecache_origins_unreachable") == 1,
+                   "the daemon knows that the origin is gone")
+        stats = run(CACHECTL, "--socket", mount.socket, "stats").decode()
+        self.assertIn("does not answer", stats)
+
+        # The policy offline needs no origin at all, not even at the start.
+        mount.options.update(freshness="offline")
+        mount.options.pop("stale-if-error")
+        mount.restart()
+        self.assertEqual(files_below(self.root), files_below(mount.mountpoint))
+        self.assertEqual(sums, {name: sha256_of(mount.path(name)) for name in sums})
+        self.assert_errno(errno.EIO, sha256_of, mount.path("dir3", "file03"))
+
+    @staticmethod
+    def _fails(path):
+        try:
+            sha256_of(path)
+            return False
+        except OSError:
+            return True
 
 
 class PinsAndQuotas(IntegrationTest):

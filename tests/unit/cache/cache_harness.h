@@ -159,12 +159,14 @@ class CacheHarness {
         {}));
   }
 
+  CacheOptions& options() { return options_; }  ///< for the next run
   FakeOrigin& origin() { return *origin_; }
+  std::shared_ptr<Origin> shared_origin() { return origin_; }
   Cache& cache() { return *cache_; }
   ManualClock& clock() { return clock_; }
 
  private:
-  const CacheOptions options_;
+  CacheOptions options_;
   FileSystem& files_;
   ManualClock clock_;
   std::shared_ptr<FakeOrigin> origin_;

@@ -213,6 +213,52 @@ TEST_F(CacheTest, AfterItsTimeAVersionIsRevalidatedOnceForAllWhoOpen) {
   EXPECT_EQ(origin_->stats(), 1);
 }
 
+TEST_F(CacheTest, StaleWhileRevalidateGivesTheOldVersionAtOnceAndAsks) {
+  origin_->put("a", {.size = kMiB, .lifetime_s = 10, .stale_while_revalidate_s = 60});
+  open();
+  expect_right(*open_file("a"), {0, kMiB});
+  clock_.advance_s(20);
+  origin_->put("a", {.size = kMiB, .version = 2, .lifetime_s = 10, .stale_while_revalidate_s = 60});
+  expect_right(*open_file("a"), {0, kMiB}, 1);
+  EXPECT_GE(metrics_->counter("rangecache_stale_served_total", "").value(), 1u);
+  while (open_file("a")->version()->validator().value != "\"v2\"") std::this_thread::yield();
+  EXPECT_EQ(origin_->stats(), 1);
+  clock_.advance_s(100);  // beyond the grace: the open waits for the answer
+  origin_->put("a", {.size = kMiB, .version = 3});
+  expect_right(*open_file("a"), {0, kMiB}, 3);
+}
+
+TEST_F(CacheTest, StaleIfErrorOfAResponseHoldsForItsTime) {
+  origin_->put("a", {.size = kMiB, .lifetime_s = 10, .stale_if_error_s = 60});
+  open();
+  expect_right(*open_file("a"), {0, kMiB});
+  clock_.advance_s(30);
+  origin_->fail_next(ErrorCode::kUnreachable);
+  expect_right(*open_file("a"), {0, kMiB});
+  EXPECT_EQ(metrics_->counter("rangecache_stale_served_total", "").value(), 1u);
+  clock_.advance_s(60);
+  origin_->fail_next(ErrorCode::kUnreachable);
+  EXPECT_EQ(try_open_file("a").error().code, ErrorCode::kUnreachable);
+}
+
+TEST_F(CacheTest, AListingServesPastItsTimeWhileTheOriginIsAway) {
+  FreshnessPolicy policy;
+  policy.stale_if_error_s = 60;
+  origin_->put("dir/a", {.size = kMiB});
+  origin_->list_validators();
+  open(256 * kMiB, policy);
+  ASSERT_TRUE(lookup("dir/", "a"));
+  clock_.advance_s(30);
+  origin_->fail_next(ErrorCode::kTimedOut);
+  EXPECT_TRUE(lookup("dir/", "a"));
+  clock_.advance_s(60);
+  origin_->fail_next(ErrorCode::kTimedOut);
+  std::promise<Result<ListingPtr>> listed;
+  cache_->catalog().list({origin_, "dir/"},
+                         [&](Result<ListingPtr> listing) { listed.set_value(std::move(listing)); });
+  EXPECT_FALSE(listed.get_future().get());
+}
+
 TEST_F(CacheTest, AnOldHandleNeverMixesVersions) {
   origin_->put("a", {.size = 8 * kMiB, .lifetime_s = 0});
   open();

@@ -25,6 +25,8 @@ class FakeOrigin final : public Origin {
     int version = 1;
     bool validator = true;
     std::int64_t lifetime_s = 60;
+    std::int64_t stale_while_revalidate_s = 0;
+    std::int64_t stale_if_error_s = 0;
   };
 
   static std::byte content(int version, std::uint64_t offset) {
@@ -75,6 +77,7 @@ class FakeOrigin final : public Origin {
   void stat(std::string key, Validator known, Callback<StatResult> done) override {
     ++stats_;
     loop_.post([this, key, known, done = std::move(done)]() mutable {
+      if (const auto code = take_failure()) return done(Error(*code, "broken on purpose"));
       const auto object = find(key);
       if (!object) return done(Error(ErrorCode::kNotFound, key));
       StatResult result;
@@ -86,6 +89,7 @@ class FakeOrigin final : public Origin {
   }
   void list(std::string dir, std::string, Callback<ListPage> done) override {
     loop_.post([this, dir, done = std::move(done)]() mutable {
+      if (const auto code = take_failure()) return done(Error(*code, "broken on purpose"));
       ListPage page;
       std::lock_guard lock(mu_);
       for (const auto& [key, object] : objects_) {
@@ -189,7 +193,9 @@ class FakeOrigin final : public Origin {
       attributes.validator = {Validator::Kind::kEtag,
                               "\"v" + std::to_string(object.version) + "\""};
     attributes.modified_s = 1'600'000'000;
-    attributes.freshness.lifetime_s = object.lifetime_s;
+    attributes.freshness = {.lifetime_s = object.lifetime_s,
+                            .stale_while_revalidate_s = object.stale_while_revalidate_s,
+                            .stale_if_error_s = object.stale_if_error_s};
     return attributes;
   }
   std::optional<ErrorCode> take_failure() {

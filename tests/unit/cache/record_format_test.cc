@@ -24,6 +24,8 @@ VersionRecord small_version() {
   record.validated_s = 1700000000;
   record.fresh_until_s = 1700000060;
   record.must_revalidate = true;
+  record.stale_while_revalidate_s = 7;
+  record.stale_if_error_s = 86400;
   return record;
 }
 
@@ -51,6 +53,8 @@ TEST(RecordFormat, VersionSurvivesTheRoundTripWithEveryByteOfItsNames) {
   EXPECT_EQ(out->validated_s, in.validated_s);
   EXPECT_EQ(out->fresh_until_s, in.fresh_until_s);
   EXPECT_TRUE(out->must_revalidate);
+  EXPECT_EQ(out->stale_while_revalidate_s, in.stale_while_revalidate_s);
+  EXPECT_EQ(out->stale_if_error_s, in.stale_if_error_s);
   EXPECT_FALSE(out->current);
 }
 
@@ -101,13 +105,13 @@ TEST(RecordFormat, FrameOfAnotherGenerationIsRefused) {
   EXPECT_TRUE(take_frame(view, 3));
 }
 
-TEST(RecordFormat, BytesOnDiskAreThoseOfFormatVersionTwo) {
-  ASSERT_EQ(kFormatVersion, 2U);
+TEST(RecordFormat, BytesOnDiskAreThoseOfFormatVersionThree) {
+  ASSERT_EQ(kFormatVersion, 3U);
   std::string file;
   append_frame(file, 3, Type::kHeader, encode(Header{3, 2, 300, "boot"}));
   append_frame(file, 3, Type::kChunk, encode(small_chunk()));
   EXPECT_EQ(hex(file),
-            "2c000000a3bd3eda0152434d414e49460a02000000030000000000000002000000000000002c010000"
+            "2c00000062106f130152434d414e49460a03000000030000000000000002000000000000002c010000"
             "0000000004000000626f6f742400000053121aa304efcdab89674523011032547698badcfe00000100"
             "000000000000020000000000efbeadde")
       << "bump the format version and update docs/DISK_FORMAT.md";

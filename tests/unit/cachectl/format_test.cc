@@ -103,6 +103,11 @@ TEST(CachectlFormat, OldVersionsAreMarked) {
   object.current = false;
   EXPECT_THAT(format_objects({object}), HasSubstr("50.0 %"));
   EXPECT_THAT(format_objects({object}), HasSubstr("http://h/f  (old version)"));
+  object.current = true;
+  object.fresh_for_s = -5;
+  EXPECT_THAT(format_objects({object}), HasSubstr("0 s  http://h/f  (stale)"));
+  object.fresh_for_s = 5;
+  EXPECT_THAT(format_objects({object}), HasSubstr("http://h/f\n"));
   EXPECT_EQ(format_objects({}), "nothing is cached\n");
 }
 

@@ -129,6 +129,7 @@ class FakeService final : public Service {
     done(ObjectMap{ObjectInfo{url, 100}, {{0, 10}, {20, 30}}, {{30, 40}}});
   }
   void evict(std::string, Callback<EvictResult> done) override { done(EvictResult{1, 2, 3}); }
+  RefreshResult refresh(const std::string& prefix) override { return {prefix.size(), 1}; }
   Result<void> pin(std::string prefix, std::string owner, std::int64_t expires_s) override {
     pinned.push_back({std::move(prefix), std::move(owner), expires_s, 77});
     return {};

@@ -15,6 +15,8 @@ struct Case {
   bool explicit_lifetime = false;
   bool no_store = false;
   bool must_revalidate = false;
+  std::int64_t stale_while_revalidate_s = 0;
+  std::int64_t stale_if_error_s = 0;
 };
 
 TEST(Freshness, FollowsRfc9111) {
@@ -67,6 +69,56 @@ TEST(Freshness, FollowsRfc9111) {
       {"modified in the future",
        {{"Date", kNow}, {"Last-Modified", "Fri, 20 Nov 2030 08:58:20 GMT"}},
        0},
+      {"Vary with what we always send the same",
+       {{"Cache-Control", "max-age=600"}, {"Vary", "Accept-Encoding, User-Agent"}},
+       600,
+       true},
+      {"s-maxage alone is nothing to us", {{"Cache-Control", "s-maxage=600"}}, 0},
+      {"proxies' directives are not ours",
+       {{"Cache-Control", "proxy-revalidate, no-transform, max-age=600"}},
+       600,
+       true},
+      {"immutable does not prolong", {{"Cache-Control", "immutable, max-age=600"}}, 600, true},
+      {"a directive in another's value",
+       {{"Cache-Control", "ext=\"no-store\", max-age=600"}},
+       600,
+       true},
+      {"no-cache with fields counts in full",
+       {{"Cache-Control", "no-cache=\"set-cookie\", max-age=6"}},
+       0,
+       true,
+       false,
+       true},
+      {"garbage between", {{"Cache-Control", ",, ,=,max-age=600,;"}}, 600, true},
+      {"an Age that is no number", {{"Cache-Control", "max-age=600"}, {"Age", "old"}}, 600, true},
+      {"stale while and if",
+       {{"Cache-Control", "max-age=60, stale-while-revalidate=30, stale-if-error=86400"}},
+       60,
+       true,
+       false,
+       false,
+       30,
+       86400},
+      {"the grace is used up, too",
+       {{"Cache-Control", "max-age=60, stale-while-revalidate=30, stale-if-error=10"},
+        {"Age", "75"}},
+       0,
+       true,
+       false,
+       false,
+       15,
+       0},
+      {"must-revalidate goes before",
+       {{"Cache-Control",
+         "max-age=60, must-revalidate, stale-while-revalidate=30, stale-if-error=9"}},
+       60,
+       true,
+       false,
+       true},
+      {"a grace that is no number",
+       {{"Cache-Control", "max-age=60, stale-while-revalidate=x, stale-if-error"}},
+       60,
+       true},
       {"Vary: *", {{"Cache-Control", "max-age=600"}, {"Vary", "*"}}, 0, true},
   };
   for (const Case& c : cases) {
@@ -77,6 +129,8 @@ TEST(Freshness, FollowsRfc9111) {
     EXPECT_EQ(freshness.explicit_lifetime, c.explicit_lifetime) << c.name;
     EXPECT_EQ(freshness.no_store, c.no_store) << c.name;
     EXPECT_EQ(freshness.must_revalidate, c.must_revalidate) << c.name;
+    EXPECT_EQ(freshness.stale_while_revalidate_s, c.stale_while_revalidate_s) << c.name;
+    EXPECT_EQ(freshness.stale_if_error_s, c.stale_if_error_s) << c.name;
   }
 }
 

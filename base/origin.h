@@ -55,12 +55,20 @@ struct Freshness {
 /// object has less than a thousandth of it).
 inline constexpr std::uint64_t kMaxObjectSize = (std::uint64_t{1} << 56) - 1;
 
+/// A checksum of a whole object, as its origin told it.
+struct Digest {
+  enum class Kind : std::uint8_t { kNone, kMd5, kCrc32c, kCrc64Nvme, kSha256 };
+  Kind kind = Kind::kNone;
+  std::string value;  ///< raw bytes; of a CRC the most significant first
+};
+
 /// What an origin says of an object.
 struct ObjectAttributes {
   std::optional<std::uint64_t> size;  ///< bytes; nullopt: the origin does not tell
   Validator validator;
   std::optional<std::int64_t> modified_s;  ///< Last-Modified, Unix seconds
   Freshness freshness;
+  Digest digest;
 };
 
 enum class Priority : std::uint8_t { kDemand, kReadAhead };

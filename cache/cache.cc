@@ -111,9 +111,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
     // One chunk must not be most of the cache: it comes and goes as one.
     merging.limits.whole_size = std::min(merging.limits.whole_size, options_.size_bytes / 8);
     merger_ = std::make_unique<Merger>(*store_, *storer_, metrics_, merging);
-    storer_->on_stored([merger = merger_.get(), settle = options_.merge_settle_time](
-                           const VersionPtr& version) { merger->merge_soon(version, settle); });
   }
+  storer_->on_stored([this](const VersionPtr& version) { stored(version); });
   storer_->start(*writer_, [catalog = catalog_.get()] { return catalog->versions(); });
   scrubber_ =
       std::make_unique<Scrubber>(*store_, *storer_, *catalog_, metrics_, options_.scrubbing);
@@ -121,6 +120,13 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
                 [catalog = catalog_.get()] { return catalog->known_names(); });
   if (walk) walk_ = std::make_unique<StrayWalk>(*store_, *storer_, *catalog_, find_origin);
   return {};
+}
+
+void Cache::stored(const VersionPtr& version) {
+  if (merger_) merger_->merge_soon(version, options_.merge_settle_time);
+  if (version->cached_bytes() < version->size()) return;
+  if (Digest digest = version->take_digest(); digest.kind != Digest::Kind::kNone)
+    scrubber_->compare_whole(version, std::move(digest));
 }
 
 /// How much may stand on the disk that the manifest does not name.

@@ -92,6 +92,7 @@ class Cache {
  private:
   Cache(CacheOptions options, const Clock& clock, Metrics& metrics);
   Result<void> load(const FindOrigin& find_origin, FileSystem& files);
+  void stored(const VersionPtr& version);
   void expect_strays(const LoadReport& report, const Loader& loader);
 
   const CacheOptions options_;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "cache/digester.h"
 #include "cache/prove.h"
 #include "cache/version.h"
 
@@ -55,7 +56,11 @@ Scrubber::Scrubber(ChunkStore& store, Storer& storer, Catalog& catalog, Metrics&
       bytes_(metrics.counter("rangecache_scrubbed_bytes_total",
                              "Bytes of chunks read against their checksums without a reader")),
       rounds_(metrics.counter("rangecache_scrub_rounds_total",
-                              "Times that the background has read all that is cached")) {
+                              "Times that the background has read all that is cached")),
+      wholes_right_(metrics.counter("rangecache_origin_checksums_right_total",
+                                    "Objects that came whole and have their origin's checksum")),
+      wholes_wrong_(metrics.counter("rangecache_origin_checksums_wrong_total",
+                                    "Objects that were dropped because they do not")) {
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "rc-scrub");
 }
@@ -98,9 +103,14 @@ void Scrubber::run() {
   (void)::setpriority(PRIO_PROCESS, 0, 19);
   for (;;) {
     Request request;
+    Whole whole;
     {
       MutexLock lock(mu_);
       if (stopping_) return;
+      if (requests_.empty() && !wholes_.empty()) {
+        whole = std::move(wholes_.front());
+        wholes_.pop_front();
+      }
       if (!requests_.empty()) {
         request = std::move(requests_.front());
         requests_.pop_front();
@@ -108,6 +118,8 @@ void Scrubber::run() {
     }
     if (request.done) {
       answer(std::move(request));
+    } else if (whole.version) {
+      compare(whole);
     } else if (options_.bytes_per_second == 0) {
       if (!wait_until(Time::max())) return;
     } else if (std::chrono::steady_clock::now() < next_chunk_at_) {
@@ -121,7 +133,7 @@ void Scrubber::run() {
 /// Until then, or a request comes. False when it is time to stop.
 bool Scrubber::wait_until(Time at) {
   MutexLock lock(mu_);
-  while (!stopping_ && requests_.empty()) {
+  while (!stopping_ && requests_.empty() && wholes_.empty()) {
     const auto now = std::chrono::steady_clock::now();
     if (now >= at) return true;
     if (at == Time::max()) {
@@ -179,6 +191,48 @@ bool Scrubber::is_good(const ChunkPtr& chunk) {
               chunk->range.end, chunk->version->url());
   storer_.discard(chunk);
   return false;
+}
+
+void Scrubber::compare_whole(VersionPtr version, Digest digest) {
+  MutexLock lock(mu_);
+  wholes_.push_back({std::move(version), std::move(digest)});
+  changed_.notify_all();
+}
+
+void Scrubber::compare(const Whole& whole) {
+  const auto value = digest_of(*whole.version, whole.digest.kind);
+  if (!value) return;
+  if (*value == whole.digest.value) return wholes_right_.add();
+  wholes_wrong_.add();
+  log_error("{} does not have the {} that its origin told: all of it is dropped",
+            whole.version->url(), to_string(whole.digest.kind));
+  storer_.evict(whole.version->chunks(), [](std::uint64_t, std::uint64_t) {});
+}
+
+std::optional<std::string> Scrubber::digest_of(const Version& version, Digest::Kind kind) {
+  Digester digester(kind);
+  std::vector<std::byte> buffer(1 << 20);
+  for (std::uint64_t at = 0; at < version.size();) {
+    const ChunkPtr chunk = version.chunk_at(at);
+    if (!chunk) return std::nullopt;
+    const auto fd = store_.open_chunk(version.id(), chunk->range);
+    if (!fd) {
+      // Merged meanwhile, most likely: then another chunk has the byte.
+      if (chunk->evicted && version.chunk_at(at).get() != chunk.get()) continue;
+      return std::nullopt;
+    }
+    while (at < chunk->range.end) {
+      const std::size_t length = std::min<std::uint64_t>(buffer.size(), chunk->range.end - at);
+      const auto got = store_.files().read_at(fd->get(), std::span(buffer).first(length),
+                                              at - chunk->range.begin);
+      if (!got || *got != length) return std::nullopt;
+      digester.update(std::span(buffer).first(length));
+      at += length;
+      MutexLock lock(mu_);
+      if (stopping_) return std::nullopt;
+    }
+  }
+  return digester.finish();
 }
 
 void Scrubber::answer(Request request) {

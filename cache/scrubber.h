@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +21,8 @@ namespace rangecache::cache {
 /// Reads what is cached against its checksums, before a reader meets damage: in rounds in the
 /// background, at a set rate, and on demand. On a thread of its own ("rc-scrub"), through
 /// descriptors of its own, so that it neither displaces those of readers nor counts as a use.
+///
+/// An object that has come whole is compared with the checksum that its origin told.
 ///
 /// A bad chunk leaves the index and the disk at once, is counted and logged with its object and
 /// range, and is fetched again by its next reader. (Pages that the kernel holds are read from
@@ -46,6 +49,10 @@ class Scrubber {
       EXCLUDES(mu_);
   static constexpr std::uint64_t kPartBytes = 64 << 20;
 
+  /// Compares a version that is whole with its origin's digest, soon; drops its bytes if they
+  /// differ. Any thread.
+  void compare_whole(VersionPtr version, Digest digest) EXCLUDES(mu_);
+
  private:
   struct Request {
     Wanted wanted;
@@ -61,6 +68,13 @@ class Scrubber {
   bool scrub_next();
   bool wait_until(Time at) EXCLUDES(mu_);
   bool is_good(const ChunkPtr& chunk);
+  struct Whole {
+    VersionPtr version;
+    Digest digest;
+  };
+  void compare(const Whole& whole);
+  /// nullopt: it is not whole any more, cannot be read, or it is time to stop.
+  std::optional<std::string> digest_of(const Version& version, Digest::Kind kind);
 
   ChunkStore& store_;
   Storer& storer_;
@@ -69,6 +83,8 @@ class Scrubber {
   Counter& faults_;
   Counter& bytes_;
   Counter& rounds_;
+  Counter& wholes_right_;
+  Counter& wholes_wrong_;
 
   // The thread's: where the background round is.
   std::vector<VersionPtr> round_;
@@ -79,6 +95,7 @@ class Scrubber {
   Mutex mu_;
   CondVar changed_;
   std::deque<Request> requests_ GUARDED_BY(mu_);
+  std::deque<Whole> wholes_ GUARDED_BY(mu_);
   bool stopping_ GUARDED_BY(mu_) = false;
   std::thread thread_;
 };

@@ -18,6 +18,7 @@ class Version::FlightSink final : public FetchSink {
   ~FlightSink() override { version_->context_.flights.add(-1); }
 
   Verdict on_head(const FetchHead& head) override {
+    version_->set_digest(head.attributes.digest);
     Effects effects;
     bool wanted = false;
     {
@@ -78,6 +79,19 @@ VersionRecord Version::record() const {
 Version::Heard Version::heard() const {
   MutexLock lock(mu_);
   return heard_;
+}
+
+void Version::set_digest(Digest digest) {
+  if (digest.kind == Digest::Kind::kNone) return;
+  MutexLock lock(mu_);
+  if (cached_bytes() == 0) digest_taken_ = false;  // what was compared is gone
+  digest_ = std::move(digest);
+}
+
+Digest Version::take_digest() {
+  MutexLock lock(mu_);
+  if (digest_.kind == Digest::Kind::kNone || std::exchange(digest_taken_, true)) return {};
+  return digest_;
 }
 
 void Version::set_heard(Heard heard) {

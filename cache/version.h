@@ -69,6 +69,10 @@ class Version : public std::enable_shared_from_this<Version> {
   static Heard heard_in(const VersionRecord& record);
   Heard heard() const EXCLUDES(mu_);
   void set_heard(Heard heard) EXCLUDES(mu_);
+  void set_digest(Digest digest) EXCLUDES(mu_);
+  /// What is to be compared once the version is whole; kNone if nothing is known, or it was given
+  /// out already.
+  Digest take_digest() EXCLUDES(mu_);
   const std::shared_ptr<Origin>& origin() const { return origin_; }
   std::string url() const { return origin_->url_of(identity_.key); }
   bool no_store() const { return no_store_; }
@@ -137,6 +141,8 @@ class Version : public std::enable_shared_from_this<Version> {
 
   mutable Mutex mu_;
   Heard heard_ GUARDED_BY(mu_);
+  Digest digest_ GUARDED_BY(mu_);
+  bool digest_taken_ GUARDED_BY(mu_) = false;
   Coalescer coalescer_ GUARDED_BY(mu_);
 };
 using VersionPtr = std::shared_ptr<Version>;

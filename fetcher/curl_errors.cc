@@ -21,8 +21,9 @@ HttpFailure curl_failure(CURLcode code, const std::string& url, std::string_view
     case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-      return failure(ErrorCode::kUnreachable, false,
-                     "; the server's certificate or TLS set-up is not accepted");
+      return failure(
+          ErrorCode::kUnreachable, false,
+          "; the server's certificate or TLS set-up is not accepted (--ca-file trusts more)");
     case CURLE_OPERATION_TIMEDOUT:
       return failure(ErrorCode::kTimedOut, true, "");
     case CURLE_PARTIAL_FILE:

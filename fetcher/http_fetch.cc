@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fetcher/digest_headers.h"
 #include "fetcher/url.h"
 
 namespace rangecache::fetcher {
@@ -85,7 +86,8 @@ void HttpFetch::send(std::int64_t delay_ms) {
 FetchSink::Verdict HttpFetch::on_response(const HttpResponse& response) {
   const RangeQuestion question{{position_, wanted_.end}, validator_, size_};
   auto judgement = judge_range_response(response, question, shown_url_, endpoint_->clock.unix_s());
-  if (const auto* body = std::get_if<RangeBody>(&judgement)) {
+  if (auto* body = std::get_if<RangeBody>(&judgement)) {
+    body->attributes.digest = digest_in(response.headers, endpoint_->versions != nullptr);
     if (endpoint_->versions) {
       if (const std::string* id = response.headers.find("x-amz-version-id"))
         endpoint_->versions->remember(request_.key, body->attributes.validator, *id);

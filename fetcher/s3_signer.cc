@@ -59,6 +59,8 @@ void S3Signer::sign(HttpRequest& request) {
                     {"x-amz-date", SigV4::timestamp(now)}};
   if (!credentials->session_token.empty())
     wanted.headers.emplace_back("x-amz-security-token", credentials->session_token);
+  // Without it AWS tells no checksums.
+  wanted.headers.emplace_back("x-amz-checksum-mode", "ENABLED");
   if (requester_pays_) wanted.headers.emplace_back("x-amz-request-payer", "requester");
 
   for (const auto& [name, value] : wanted.headers) request.headers.push_back(name + ": " + value);

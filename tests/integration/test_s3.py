@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 from rgw import Rgw, why_no_rgw
-from support import MIB, IntegrationTest, main
+from support import MIB, IntegrationTest, main, wait_until
 
 
 def random_bytes(size, seed):
@@ -72,6 +72,10 @@ class Buckets(IntegrationTest):
         for key, body in bodies.items():
             with open(mount.path(key), "rb") as file:
                 self.assertEqual(body, file.read(), key)
+        # Each came whole and has the MD5 that its ETag tells; the empty one has no bytes to compare.
+        wait_until(lambda: mount.metric("rangecache_origin_checksums_right_total")
+                   == len(bodies) - 1, "all was compared with the ETags")
+        self.assertEqual(0, mount.metric("rangecache_origin_checksums_wrong_total"))
         # Each of the twenty small ones in one request.
         self.assertEqual(20, len([r for r in self.front.requests(f"/{self.bucket}/data/")]))
         self.assertTrue(all(r["if_match"] for r in self.gets("object")))

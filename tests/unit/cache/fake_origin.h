@@ -27,6 +27,7 @@ class FakeOrigin final : public Origin {
     std::int64_t lifetime_s = 60;
     std::int64_t stale_while_revalidate_s = 0;
     std::int64_t stale_if_error_s = 0;
+    Digest digest{};
   };
 
   static std::byte content(int version, std::uint64_t offset) {
@@ -196,6 +197,7 @@ class FakeOrigin final : public Origin {
     attributes.freshness = {.lifetime_s = object.lifetime_s,
                             .stale_while_revalidate_s = object.stale_while_revalidate_s,
                             .stale_if_error_s = object.stale_if_error_s};
+    attributes.digest = object.digest;
     return attributes;
   }
   std::optional<ErrorCode> take_failure() {

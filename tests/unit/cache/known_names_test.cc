@@ -1,6 +1,8 @@
 #include "cache/known_names.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include "cache/names_file.h"
 #include "tests/unit/cache/cache_harness.h"
@@ -184,6 +186,27 @@ TEST_F(NamesTest, ListedObjectsHaveNoVersionUntilTheyAreOpened) {
   ASSERT_TRUE(harness_.open_file("dir/a"));
   EXPECT_EQ(harness_.metric("rangecache_versions"), 1);
   EXPECT_EQ(harness_.origin().stats() + harness_.origin().fetches(), 0) << "the listing told all";
+}
+
+TEST_F(NamesTest, AHundredThousandListedNamesTakeTensOfMegabytes) {
+  constexpr int kNames = 100'000;
+  ASSERT_TRUE(harness_.open([](FakeOrigin& origin) {
+    origin.list_validators();
+    for (int i = 0; i < kNames; ++i)
+      origin.put(fmt::format("dir/part-{:08}.parquet", i), {.size = 100, .lifetime_s = 60});
+  }));
+  const std::size_t before = mallinfo2().uordblks;
+  if (before == 0) GTEST_SKIP() << "this allocator (a sanitizer's) does not say what is in use";
+  std::promise<Result<ListingPtr>> listed;
+  catalog().list(dir(), [&](Result<ListingPtr> l) { listed.set_value(std::move(l)); });
+  const auto listing = listed.get_future().get();
+  ASSERT_TRUE(listing);
+  // What `ls -l` makes of it.
+  for (const ListEntry& entry : (*listing)->entries)
+    ASSERT_TRUE(catalog().known(dir(), entry, (*listing)->fresh_until_ns));
+  const double bytes = static_cast<double>(mallinfo2().uordblks - before) / kNames;
+  RecordProperty("bytes_per_name", static_cast<int>(bytes));
+  EXPECT_LT(bytes, 800) << "bytes for each name";
 }
 
 TEST_F(NamesTest, ADamagedFileCostsOnlyWhatItHeld) {

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "fetcher/origins.h"
+#include "tests/unit/fetcher/recording_sink.h"
 #include "tests/unit/fetcher/scripted_server.h"
 
 namespace rangecache::fetcher {
@@ -54,9 +55,10 @@ TEST(S3Signer, SignsHostTimeTokenAndPayer) {
   EXPECT_THAT(made.headers, Contains("x-amz-security-token: token"));
   EXPECT_THAT(made.headers, Contains("x-amz-request-payer: requester"));
   EXPECT_THAT(made.headers, Contains("x-amz-date: 20231114T221320Z"));
-  EXPECT_THAT(made.headers,
-              Contains(HasSubstr("SignedHeaders=host;x-amz-content-sha256;x-amz-date;"
-                                 "x-amz-request-payer;x-amz-security-token,Signature=")));
+  EXPECT_THAT(
+      made.headers,
+      Contains(HasSubstr("SignedHeaders=host;x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;"
+                         "x-amz-request-payer;x-amz-security-token,Signature=")));
   for (const std::string& header : made.headers) EXPECT_THAT(header, Not(HasSubstr("secret:")));
 }
 
@@ -142,6 +144,52 @@ TEST_F(S3Refusals, ARefusalThatTeachesNothingIsFinal) {
   ASSERT_FALSE(page);
   EXPECT_THAT(page.error().message(), StartsWith("s3://bucket/: HTTP 403 AccessDenied; "));
   EXPECT_EQ(server.requests().size(), 1u);
+}
+
+TEST_F(S3Refusals, ReadsAndLookUpsSayWhatTheServiceSaid) {
+  const std::string archived = http_reply(
+      "403 Forbidden", {},
+      "<Error><Code>InvalidObjectState</Code><Message>The operation is not valid for the "
+      "object's storage class</Message><RequestId>R1</RequestId></Error>");
+  const std::string denied =
+      http_reply("403 Forbidden", {}, "<Error><Code>AccessDenied</Code></Error>");
+  ScriptedServer server({{archived}, {http_reply("403 Forbidden", {}, "")}, {denied}});
+  const auto bucket = origin(server);
+  auto sink = std::make_shared<RecordingSink>();
+  bucket->fetch({"old/key", {0, 10}}, sink);
+  const auto read = sink->wait();
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, ErrorCode::kPermissionDenied);
+  EXPECT_THAT(read.error().context,
+              StartsWith("s3://bucket/old/key: HTTP 403 InvalidObjectState: "));
+  EXPECT_THAT(read.error().context, HasSubstr("(request R1); the object is archived: restore it"));
+
+  // A HEAD has no body: a GET of a byte asks for the reason.
+  std::promise<Result<StatResult>> promise;
+  bucket->stat("key", {}, [&](Result<StatResult> r) { promise.set_value(std::move(r)); });
+  const auto looked_up = promise.get_future().get();
+  ASSERT_FALSE(looked_up);
+  EXPECT_THAT(looked_up.error().context, HasSubstr("without s3:ListBucket"));
+}
+
+TEST_F(S3Refusals, AnExpiredTokenIsReplacedAndTheReadGoesOn) {
+  ScriptedServer server(
+      {{http_reply("400 Bad Request", {}, "<Error><Code>ExpiredToken</Code></Error>")},
+       {http_reply("206 Partial Content", {"ETag: \"v1\"", "Content-Range: bytes 0-1/2"}, "ab")}});
+  const auto bucket = origin(server);
+  auto sink = std::make_shared<RecordingSink>();
+  bucket->fetch({"key", {0, 2}}, sink);
+  ASSERT_TRUE(sink->wait()) << sink->wait().error().message();
+  EXPECT_EQ(sink->data(), "ab");
+}
+
+TEST_F(S3Refusals, SlowDownIsWaitedFor) {
+  ScriptedServer server(
+      {{http_reply("503 Slow Down", {"Retry-After: 0"}, "<Error><Code>SlowDown</Code></Error>")},
+       {http_reply("200 OK", {}, kEmptyListing)}});
+  const auto bucket = origin(server);
+  EXPECT_TRUE(list(*bucket));
+  EXPECT_EQ(metrics_.counter("rangecache_origin_slowdowns_total", "").value(), 1u);
 }
 
 TEST_F(S3Refusals, ASignatureIsNotTakenToAnotherHost) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -20,6 +21,11 @@ constexpr std::int64_t kMaxValid_ms = 3'600'000;
 bool same_listed_time(std::int64_t a, std::int64_t b) {
   const std::int64_t difference = std::llabs(a - b) % 900;
   return std::min(difference, 900 - difference) < 60;
+}
+
+std::string directory_of(const std::string& key) {
+  const auto slash = key.rfind('/');
+  return slash == std::string::npos ? "" : key.substr(0, slash + 1);
 }
 
 }  // namespace
@@ -177,9 +183,7 @@ void Catalog::changed(const VersionPtr& version) {
 }
 
 void Catalog::forget_listing_of(const ObjectAddress& object) {
-  const auto slash = object.key.rfind('/');
-  directories_.invalidate(*object.origin,
-                          slash == std::string::npos ? "" : object.key.substr(0, slash + 1));
+  directories_.invalidate(*object.origin, directory_of(object.key));
 }
 
 // --- opening ----------------------------------------------------------------------------------
@@ -571,6 +575,7 @@ Catalog::Refreshed Catalog::refresh(std::string_view url_prefix) {
   Refreshed refreshed;
   refreshed.listings = directories_.invalidate_below(url_prefix);
   std::vector<VersionPtr> versions;
+  std::set<std::pair<std::shared_ptr<Origin>, std::string>> stale_listings;
   {
     MutexLock lock(mu_);
     for (auto& [key, object] : objects_) {
@@ -578,12 +583,15 @@ Catalog::Refreshed Catalog::refresh(std::string_view url_prefix) {
       if (!object.snapshot) continue;
       const ObjectAddress& address = object.snapshot->address();
       if (!std::string_view(address.origin->url_of(address.key)).starts_with(url_prefix)) continue;
+      stale_listings.insert({address.origin, directory_of(address.key)});
       if (const VersionPtr version = object.snapshot->version())
         versions.push_back(version);
       else if (!object.asking)
         object.snapshot = nullptr;  // a listing's promise
     }
   }
+  // A listing that names versions would say that the old ones are current.
+  for (const auto& [origin, dir_key] : stale_listings) directories_.invalidate(*origin, dir_key);
   for (const VersionPtr& version : versions) {
     auto heard = version->heard();
     heard.fresh_until_s = 0;

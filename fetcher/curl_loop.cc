@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -352,7 +353,15 @@ int CurlLoop::on_socket(CURL*, curl_socket_t socket, int what, void* self, void*
     return 0;
   }
   std::uint32_t events = 0;
-  if (what & CURL_POLL_IN) events |= EPOLLIN;
+  if (what & CURL_POLL_IN) {
+    events |= EPOLLIN;
+    // The request is out. A server that writes head and body apart and does not set TCP_NODELAY
+    // (Ceph's gateway) sends the body only when the head is acknowledged, which Linux delays by 40
+    // ms on a connection that answers back and forth: 44 ms a request instead of 1, measured. The
+    // option holds until data are sent again (tcp(7): it "is not permanent").
+    const int on = 1;
+    static_cast<void>(::setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on));
+  }
   if (what & CURL_POLL_OUT) events |= EPOLLOUT;
   if (!loop.watched_.insert(socket).second) {
     loop.loop_.modify(socket, events);

@@ -178,6 +178,18 @@ TEST_F(NamesTest, RefreshAsksAgain) {
   EXPECT_EQ(harness_.origin().lists(), 2);
 }
 
+TEST_F(NamesTest, RefreshOfOneObjectIsNotUndoneByItsListing) {
+  ASSERT_TRUE(harness_.open(bucket));
+  ASSERT_TRUE(lookup("a"));
+  ASSERT_EQ(harness_.read_all("dir/a", 1), "");
+  harness_.origin().put("dir/a", {.size = 5000, .version = 2, .lifetime_s = 3600});
+  const auto refreshed = catalog().refresh(harness_.origin().url_of("dir/a"));
+  EXPECT_EQ(refreshed.objects, 1u);
+  const auto found = lookup("a");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(CacheHarness::read(*found->file, {0, 5000}, 2), "");
+}
+
 TEST_F(NamesTest, ListedObjectsHaveNoVersionUntilTheyAreOpened) {
   ASSERT_TRUE(harness_.open(bucket));
   ASSERT_TRUE(lookup("a"));

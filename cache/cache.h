@@ -40,7 +40,7 @@ struct CacheOptions {
   std::uint64_t size_bytes = 0;            ///< hard limit of all that is in the directory
   std::uint64_t memory_bytes = 256 << 20;  ///< for object bytes on their way
   std::size_t max_open_chunks = 1024;      ///< descriptors kept for readers
-  FreshnessPolicy freshness;
+  FreshnessPolicies freshness;
   WriterKind writer = WriterKind::kAuto;
   EvictionKind eviction = EvictionKind::kS3Fifo;
   Durability durability = Durability::kNone;

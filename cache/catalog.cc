@@ -30,11 +30,11 @@ std::string directory_of(const std::string& key) {
 
 }  // namespace
 
-Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPolicy policy,
+Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPolicies policies,
                  Metrics& metrics)
     : context_(context),
       clock_(clock),
-      policy_(policy),
+      policies_(std::move(policies)),
       revalidations_(
           metrics.counter("rangecache_revalidations_total",
                           "Times that an origin was asked whether a version is current")),
@@ -42,7 +42,7 @@ Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPol
                                     "Opens that got a version past its time, as the policy or the "
                                     "response allows")),
       version_count_(metrics.gauge("rangecache_versions", "Versions of objects known")),
-      directories_(clock, policy) {}
+      directories_(clock, policies_) {}
 
 void Catalog::on_changed(std::function<void(const ObjectAddress&)> listener) {
   listener_ = std::move(listener);
@@ -58,25 +58,27 @@ std::string Catalog::object_key(const Origin& origin, std::string_view key) {
 // --- freshness --------------------------------------------------------------------------------
 
 bool Catalog::fresh(const Version& version) const {
-  if (policy_.kind == FreshnessPolicy::Kind::kOffline) return true;
+  const FreshnessPolicy& policy = policy_of(version);
+  if (policy.kind == FreshnessPolicy::Kind::kOffline) return true;
   const Version::Heard heard = version.heard();
-  if (policy_.kind == FreshnessPolicy::Kind::kImmutable && heard.fresh_until_s != 0) return true;
+  if (policy.kind == FreshnessPolicy::Kind::kImmutable && heard.fresh_until_s != 0) return true;
   return heard.current && clock_.unix_s() < heard.fresh_until_s;
 }
 
 bool Catalog::usable_meanwhile(const Version& version) const {
   const Version::Heard heard = version.heard();
-  return policy_.kind == FreshnessPolicy::Kind::kHttp && heard.current && !heard.must_revalidate &&
-         heard.fresh_until_s != 0 &&
+  return policy_of(version).kind == FreshnessPolicy::Kind::kHttp && heard.current &&
+         !heard.must_revalidate && heard.fresh_until_s != 0 &&
          clock_.unix_s() < heard.fresh_until_s + heard.stale_while_revalidate_s;
 }
 
 bool Catalog::usable_in_need(const Version& version) const {
   const Version::Heard heard = version.heard();
+  const FreshnessPolicy& policy = policy_of(version);
   const std::int64_t told_s =
-      policy_.kind == FreshnessPolicy::Kind::kHttp ? heard.stale_if_error_s : 0;
+      policy.kind == FreshnessPolicy::Kind::kHttp ? heard.stale_if_error_s : 0;
   return !heard.must_revalidate &&
-         clock_.unix_s() < heard.fresh_until_s + std::max(policy_.stale_if_error_s, told_s);
+         clock_.unix_s() < heard.fresh_until_s + std::max(policy.stale_if_error_s, told_s);
 }
 
 void Catalog::revalidate_meanwhile(const ObjectAddress& address, const VersionPtr& version) {
@@ -95,7 +97,7 @@ void Catalog::set_current(const VersionPtr& version, const Freshness& freshness)
     return static_cast<std::uint32_t>(std::clamp<std::int64_t>(s, 0, UINT32_MAX));
   };
   version->set_heard({.validated_s = now,
-                      .fresh_until_s = now + policy_.lifetime_s(freshness),
+                      .fresh_until_s = now + policy_of(*version).lifetime_s(freshness),
                       .stale_while_revalidate_s = seconds(freshness.stale_while_revalidate_s),
                       .stale_if_error_s = seconds(freshness.stale_if_error_s),
                       .must_revalidate = freshness.must_revalidate,
@@ -197,14 +199,14 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
       snapshot = nullptr;
     } else {
       snapshot = object.snapshot;
-      if (!snapshot && policy_.kind != FreshnessPolicy::Kind::kOffline) {
+      if (!snapshot && !is_offline(*address.origin)) {
         snapshot = std::make_shared<Snapshot>(*this, address, Snapshot::Listed{});
       }
     }
   }
   const std::string url = address.origin->url_of(address.key);
   if (!snapshot) {
-    if (policy_.kind == FreshnessPolicy::Kind::kOffline)
+    if (is_offline(*address.origin))
       return done(
           Error(ErrorCode::kUnreachable, url + " is not cached, and the policy is offline"));
     return done(Error(ErrorCode::kNotFound, url));
@@ -316,7 +318,7 @@ Result<SnapshotPtr> Catalog::settle(const ObjectAddress& address, const VersionP
     if (is_transient(error.code) && known) {
       if (usable_in_need(*known)) {
         stale_served_.add();
-        log_warning("{}: served although it may be stale: {}", url, error.message());
+        log_debug("{}: served although it may be stale: {}", url, error.message());
         return std::make_shared<Snapshot>(*this, known);
       }
     }
@@ -365,7 +367,7 @@ void Catalog::answer(const ObjectAddress& address, Result<SnapshotPtr> result) {
 // --- directories ------------------------------------------------------------------------------
 
 void Catalog::list(ObjectAddress directory, Callback<ListingPtr> done) {
-  if (policy_.kind == FreshnessPolicy::Kind::kOffline) {
+  if (is_offline(*directory.origin)) {
     if (auto listing = directories_.cached(*directory.origin, directory.key))
       return done(std::move(listing));
     return done(Error(ErrorCode::kUnreachable, directory.origin->url_of(directory.key) +
@@ -397,7 +399,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
     // A listing that names versions says that they are current, for as long as it counts itself.
     const std::int64_t now = clock_.unix_s();
     const Freshness listed{.lifetime_s = listing_ms / 1000};
-    const std::int64_t until_s = listing_ms > 0 ? now + policy_.lifetime_s(listed) : now;
+    const std::int64_t until_s =
+        listing_ms > 0 ? now + policies_.of(*directory.origin).lifetime_s(listed) : now;
     if (version && (version->validator() != entry.validator || version->size() != *entry.size)) {
       take_in(found.address, {entry.size, entry.validator, entry.modified_s, listed});
       MutexLock lock(mu_);
@@ -445,7 +448,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
   }
   found.file = current;
   // Once it is read it has a version, which nobody may open unasked.
-  if (policy_.kind == FreshnessPolicy::Kind::kAlways) found.valid_for_ms = 0;
+  if (policies_.of(*directory.origin).kind == FreshnessPolicy::Kind::kAlways)
+    found.valid_for_ms = 0;
   return found;
 }
 
@@ -454,7 +458,7 @@ void Catalog::lookup(ObjectAddress directory, std::string name, Callback<Found> 
                    done = std::move(done)](Result<ListingPtr> listing) mutable {
     if (!listing) {
       // No index page here: names can still be asked for one by one.
-      if (is_transient(listing.error().code) && policy_.kind != FreshnessPolicy::Kind::kOffline)
+      if (is_transient(listing.error().code) && !is_offline(*directory.origin))
         return done(listing.error());
       return probe(std::move(directory), std::move(name), std::move(done));
     }
@@ -487,7 +491,7 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
   if (version && fresh(*version)) {
     return done(Found{false, std::move(address), snapshot, -1, valid_for_ms(*version)});
   }
-  if (policy_.kind == FreshnessPolicy::Kind::kOffline) {
+  if (is_offline(*address.origin)) {
     return done(Error(ErrorCode::kUnreachable, address.origin->url_of(address.key) +
                                                    " is not cached, and the policy is offline"));
   }

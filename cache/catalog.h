@@ -36,7 +36,7 @@ struct Found {
 /// from within the call.
 class Catalog {
  public:
-  Catalog(const VersionContext& context, const Clock& clock, FreshnessPolicy policy,
+  Catalog(const VersionContext& context, const Clock& clock, FreshnessPolicies policies,
           Metrics& metrics);
 
   /// The object's current version, asked for only if what is known is no longer fresh. An object
@@ -49,6 +49,10 @@ class Catalog {
   /// where there is none (or where the listing may be incomplete).
   void lookup(ObjectAddress directory, std::string name, Callback<Found> done);
   void list(ObjectAddress directory, Callback<ListingPtr> done);
+  /// The last listing, however old; null: none yet.
+  ListingPtr last_listing(const ObjectAddress& directory) {
+    return directories_.cached(*directory.origin, directory.key);
+  }
   /// What `entry` of a listing is, if that can be told without asking the origin.
   std::optional<Found> known(const ObjectAddress& directory, const ListEntry& entry,
                              std::int64_t listing_fresh_until_ns);
@@ -96,6 +100,12 @@ class Catalog {
     std::vector<Callback<SnapshotPtr>> waiting;
   };
   static std::string object_key(const Origin& origin, std::string_view key);
+  const FreshnessPolicy& policy_of(const Version& version) const {
+    return policies_.of(*version.origin());
+  }
+  bool is_offline(const Origin& origin) const {
+    return policies_.of(origin).kind == FreshnessPolicy::Kind::kOffline;
+  }
   bool fresh(const Version& version) const;
   /// Past its time, but to be given at once while the origin is asked (RFC 5861 §3).
   bool usable_meanwhile(const Version& version) const;
@@ -120,7 +130,7 @@ class Catalog {
 
   const VersionContext& context_;
   const Clock& clock_;
-  const FreshnessPolicy policy_;
+  const FreshnessPolicies policies_;
   Counter& revalidations_;
   Counter& stale_served_;
   Gauge& version_count_;

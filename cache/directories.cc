@@ -4,6 +4,8 @@
 #include <tuple>
 #include <utility>
 
+#include "base/log.h"
+
 namespace rangecache::cache {
 namespace {
 
@@ -81,7 +83,7 @@ void Directories::load(Known known) {
 bool Directories::serves_in_need(const Slot& slot) const {
   if (!slot.listing || slot.invalid || !slot.failed || !is_transient(slot.error.code)) return false;
   const std::int64_t until_ns =
-      slot.listing->fresh_until_ns + policy_.stale_if_error_s * kNsPerSecond;
+      slot.listing->fresh_until_ns + policies_.of(*slot.origin).stale_if_error_s * kNsPerSecond;
   return clock_.monotonic_ns() < until_ns;
 }
 
@@ -135,7 +137,8 @@ void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::
                     [](const ListEntry& a, const ListEntry& b) { return a.name == b.name; }),
         entries.end());
     sofar->fresh_until_ns =
-        clock_.monotonic_ns() + policy_.listing_lifetime_s(page->freshness) * kNsPerSecond;
+        clock_.monotonic_ns() +
+        policies_.of(*origin).listing_lifetime_s(page->freshness) * kNsPerSecond;
     finish(origin, dir_key, ListingPtr(sofar));
   });
 }
@@ -164,6 +167,9 @@ void Directories::finish(const std::shared_ptr<Origin>& origin, const std::strin
       if (serves_in_need(slot)) result = slot.listing;
     }
   }
+  if (result && (*result)->hidden_entries > 0)
+    log_info("{}: {} names cannot be shown in a directory", origin->url_of(dir_key),
+             (*result)->hidden_entries);
   for (auto& done : waiting) done(result);
 }
 

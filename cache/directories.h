@@ -30,7 +30,8 @@ using ListingPtr = std::shared_ptr<const DirectoryListing>;
 /// Listings, fetched once however many ask, kept while they are fresh. Thread-safe.
 class Directories {
  public:
-  Directories(const Clock& clock, FreshnessPolicy policy) : clock_(clock), policy_(policy) {}
+  Directories(const Clock& clock, const FreshnessPolicies& policies)
+      : clock_(clock), policies_(policies) {}
 
   /// Callback possibly from within the call (when it is cached), else on the origin's thread.
   /// A directory that cannot be listed gives the origin's error, also remembered for a short time.
@@ -75,7 +76,7 @@ class Directories {
   void shed_locked() REQUIRES(mu_);
 
   const Clock& clock_;
-  const FreshnessPolicy policy_;
+  const FreshnessPolicies& policies_;
   mutable Mutex mu_;
   std::unordered_map<std::string, Slot> slots_ GUARDED_BY(mu_);
   std::atomic<std::uint64_t> serial_{0};

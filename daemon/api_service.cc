@@ -136,7 +136,7 @@ std::string ApiService::stats_json() {
   json["pid"] = getpid();
   json["uptime_s"] = system_clock().unix_s() - started_s_;
   json["cache_dir"] = parts_.cache.options().directory;
-  json["freshness"] = cache::to_string(parts_.cache.options().freshness);
+  json["freshness"] = cache::to_string(parts_.cache.options().freshness.otherwise());
   json["mounts"] = nlohmann::json::array();
   for (const MountInfo& mount : parts_.mounts.list())
     json["mounts"].push_back({{"url", mount.url}, {"mountpoint", mount.mountpoint}});

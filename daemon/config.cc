@@ -170,8 +170,7 @@ std::string toml_text(const toml::node& node) {
 }
 
 /// Gives each key of the file to the option of the same name, unless the command line had it.
-Result<void> apply_file(CLI::App& app, const std::string& path) {
-  toml::parse_result file;
+Result<void> apply_file(CLI::App& app, const std::string& path, toml::table& file) {
   try {
     file = toml::parse_file(path);
   } catch (const toml::parse_error& error) {
@@ -185,11 +184,12 @@ Result<void> apply_file(CLI::App& app, const std::string& path) {
     const auto where = fmt::format("{}:{}", path, node.source().begin.line);
     CLI::Option* option = name == "config" ? nullptr : app.get_option_no_throw("--" + name);
     std::vector<std::string> values;
-    if (name == "url" || name == "mountpoint") continue;  // read below: they are positional
+    // Positional, and tables: they are read below, and by to_config().
+    if (name == "url" || name == "mountpoint" || name == "origin") continue;
     if (!option)
       return usage(
           fmt::format("{}: unknown key '{}'; the keys are the long options of "
-                      "rangecached --help, and url, mountpoint",
+                      "rangecached --help, and url, mountpoint, [[origin]]",
                       where, name));
     const std::string text = toml_text(node);
     if (text.empty())
@@ -269,7 +269,7 @@ Result<std::int64_t> milliseconds_option(const char* name, const std::string& te
   return *seconds * 1000;
 }
 
-Result<Config> to_config(const Raw& raw) {
+Result<Config> to_config(const Raw& raw, const toml::table& file) {
   Config config;
   config.cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
   if (raw.cache_size.empty()) {
@@ -289,8 +289,14 @@ Result<Config> to_config(const Raw& raw) {
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
   RC_ASSIGN(config.cache.scrubbing.bytes_per_second, size_option("scrub-rate", raw.scrub_rate, 0));
   RC_ASSIGN(config.cache.merge_bytes_per_second, size_option("merge-rate", raw.merge_rate, 0));
-  RC_ASSIGN(config.cache.freshness, cache::parse_freshness_policy(raw.freshness));
-  RC_ASSIGN(config.cache.freshness.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
+  RC_ASSIGN(cache::FreshnessPolicy freshness, cache::parse_freshness_policy(raw.freshness));
+  RC_ASSIGN(freshness.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
+  config.cache.freshness = freshness;
+  if (const toml::node* tables = file.get("origin")) {
+    RC_ASSIGN(config.origins, read_origin_tables(*tables, raw.config_file, raw.s3, freshness));
+    for (const OriginTable& origin : config.origins)
+      config.cache.freshness.add(origin.url, origin.freshness);
+  }
   if (raw.eviction == "lru")
     config.cache.eviction = cache::EvictionKind::kLru;
   else if (raw.eviction != "s3fifo")
@@ -337,7 +343,7 @@ Result<Config> to_config(const Raw& raw) {
   if (!config.http.ca_file.empty() && access(config.http.ca_file.c_str(), R_OK) != 0)
     return Error(ErrorCode::kInvalidArgument, "--ca-file " + config.http.ca_file, errno);
   config.limits.hedge_share = raw.hedge / 100;
-  config.limits.offline = config.cache.freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
+  config.limits.offline = freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
   RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
   config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
   config.log_file = raw.log_file;
@@ -394,9 +400,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     return {std::nullopt, app.exit(error) == 0 ? 0 : 2};
   }
   Result<Config> config = usage("");
-  Result<void> file;
-  if (!raw.config_file.empty()) file = apply_file(app, raw.config_file);
-  config = file ? to_config(raw) : Result<Config>(file.error());
+  toml::table file;
+  Result<void> applied;
+  if (!raw.config_file.empty()) applied = apply_file(app, raw.config_file, file);
+  config = applied ? to_config(raw, file) : Result<Config>(applied.error());
   if (!config) {
     fmt::print(stderr, "rangecached: {}\n",
                config.error().sys_errno ? config.error().message() : config.error().context);

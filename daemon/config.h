@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "cache/cache.h"
+#include "daemon/origin_tables.h"
 #include "fetcher/aws_settings.h"
 #include "fetcher/curl_loop.h"
 #include "fetcher/origin_health.h"
@@ -20,6 +21,7 @@ struct Config {
   fetcher::CurlOptions http;
   fetcher::OriginLimits limits;
   fetcher::S3Options s3;
+  std::vector<OriginTable> origins;  ///< that differ
   std::string socket_path;
   LogLevel log_level = LogLevel::kInfo;
   std::string log_file;  ///< empty: stderr

@@ -28,6 +28,10 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
   origins.http = config.http;
   origins.limits = config.limits;
   origins.s3 = config.s3;
+  for (const OriginTable& table : config.origins) {
+    if (!table.bucket.empty()) origins.buckets.push_back({table.bucket, table.s3});
+    origins.offline[table.url] = table.freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
+  }
   daemon->origins_ = std::make_unique<fetcher::Origins>(std::move(origins), daemon->metrics_);
   const auto find_origin =
       [&origins = *daemon->origins_](const std::string& id) -> Result<std::shared_ptr<Origin>> {

@@ -216,6 +216,11 @@ std::vector<std::pair<std::string, std::string>> MountBackend::extended_attribut
   if (const auto* directory = dynamic_cast<const DirectoryNode*>(node.get())) {
     if (directory->address.origin)
       add("url", directory->address.origin->url_of(directory->address.key));
+    const auto listing = directory->address.origin
+                             ? cache_.catalog().last_listing(directory->address)
+                             : cache::ListingPtr();
+    // Names that are no path components; their objects are had by key, through the API.
+    if (listing) add("hidden_names", fmt::format("{}", listing->hidden_entries));
     return attributes;
   }
   const auto& snapshot = *static_cast<const FileNode&>(*node).snapshot;

@@ -17,6 +17,12 @@ struct S3Options {
   bool requester_pays = false;
 };
 
+/// The same for one bucket, where it differs.
+struct BucketOptions {
+  std::string bucket;
+  S3Options options;
+};
+
 /// Where requests go.
 struct S3Settings {
   std::string endpoint_url;  ///< "scheme://host[:port][/path]", no slash at the end; empty: AWS

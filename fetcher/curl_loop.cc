@@ -184,7 +184,7 @@ void CurlLoop::begin_or_refuse(RequestId id) {
   Request& request = *found->second;
   request.state = Request::State::kPlaced;
   const auto refusal = request.request.health->refusal(system_clock().monotonic_ns());
-  if (refusal) return end(id, HttpFailure{*refusal, false});
+  if (refusal) return end(id, HttpFailure{.error = *refusal, .unsent = true});
   begin(request);
 }
 

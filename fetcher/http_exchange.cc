@@ -64,7 +64,7 @@ class Exchange final : public HttpHandler, public std::enable_shared_from_this<E
     const auto delay_ms =
         health.retry_delay_ms(++failures_, *failure, began_ns_, system_clock().monotonic_ns());
     if (delay_ms) return send(*delay_ms);
-    health.gave_up(failure->error);
+    health.gave_up(*failure);
     done_(std::move(failure->error));
   }
 

@@ -206,7 +206,10 @@ void HttpFetch::retry_or_fail(HttpFailure failure) {
                                                "cannot be joined to what has come"});
   const auto delay_ms =
       endpoint_->health->retry_delay_ms(++failures_, failure, tries_began_ns_, now_ns);
-  if (!delay_ms) return finish(std::move(failure.error));
+  if (!delay_ms) {
+    endpoint_->health->gave_up(failure);
+    return finish(std::move(failure.error));
+  }
   log_debug("{}; trying again at byte {} in {} ms", failure.error.context, position_, *delay_ms);
   send(*delay_ms);
 }
@@ -214,10 +217,7 @@ void HttpFetch::retry_or_fail(HttpFailure failure) {
 void HttpFetch::finish(Result<void> result) {
   const std::shared_ptr<FetchSink> sink = std::move(sink_);
   if (!sink) return;
-  if (result)
-    endpoint_->health->succeeded(failures_);
-  else
-    endpoint_->health->gave_up(result.error());
+  if (result) endpoint_->health->succeeded(failures_);
   sink->on_done(std::move(result));
 }
 

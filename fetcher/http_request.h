@@ -61,6 +61,7 @@ struct HttpFailure {
   Error error;
   bool retryable = false;
   std::optional<std::int64_t> retry_after_s{};  ///< what the origin asked for
+  bool unsent = false;  ///< nothing was sent: the origin does not answer of late
 };
 
 /// Takes one response on the loop's thread. Must not call CurlLoop from on_response or on_data;

@@ -141,8 +141,8 @@ std::optional<std::int64_t> OriginHealth::retry_delay_ms(int failures, HttpFailu
   return delay_ms;
 }
 
-void OriginHealth::gave_up(const Error& error) {
-  if (is_transient(error.code)) metrics_.errors.add();
+void OriginHealth::gave_up(const HttpFailure& failure) {
+  if (!failure.unsent && is_transient(failure.error.code)) metrics_.errors.add();
 }
 
 std::optional<std::int64_t> OriginHealth::hedge_delay_ms() const {

@@ -67,7 +67,7 @@ class OriginHealth {
                                              std::int64_t since_ns, std::int64_t now_ns)
       EXCLUDES(mu_);
   /// It failed for good.
-  void gave_up(const Error& error);
+  void gave_up(const HttpFailure& failure);
 
   /// After how long without an answer a second request is worth it; nullopt: never.
   std::optional<std::int64_t> hedge_delay_ms() const EXCLUDES(mu_);

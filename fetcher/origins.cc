@@ -53,8 +53,11 @@ Result<ObjectAddress> Origins::resolve(std::string_view url) {
 }
 
 std::shared_ptr<OriginHealth> Origins::new_health(const std::string& name) {
-  health_.push_back(std::make_shared<OriginHealth>(name, options_.http.max_transfers,
-                                                   options_.limits, origin_metrics_));
+  OriginLimits limits = options_.limits;
+  if (const auto found = options_.offline.find(name); found != options_.offline.end())
+    limits.offline = found->second;
+  health_.push_back(
+      std::make_shared<OriginHealth>(name, options_.http.max_transfers, limits, origin_metrics_));
   return health_.back();
 }
 
@@ -69,28 +72,35 @@ std::vector<OriginHealth::Status> Origins::status() {
   return status;
 }
 
-std::shared_ptr<CredentialCache> Origins::s3_credentials() {
-  if (!s3_credentials_)
-    s3_credentials_ = std::make_shared<CredentialCache>(
-        [this] { return find_credentials(options_.s3, options_.environment); }, *options_.clock);
-  return s3_credentials_;
+const S3Options& Origins::options_of(const std::string& bucket) const {
+  for (const BucketOptions& each : options_.buckets)
+    if (each.bucket == bucket) return each.options;
+  return options_.s3;
+}
+
+std::shared_ptr<CredentialCache> Origins::s3_credentials(const S3Options& options) {
+  std::shared_ptr<CredentialCache>& cache = s3_credentials_[options.profile];
+  if (!cache)
+    cache = std::make_shared<CredentialCache>(
+        [this, options] { return find_credentials(options, options_.environment); },
+        *options_.clock);
+  return cache;
 }
 
 Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
   RC_ASSIGN(const S3Url parsed, parse_s3_url(url));
   MutexLock lock(mu_);
   if (stopped_) return Error{ErrorCode::kShuttingDown, "the program is stopping"};
-  if (!s3_endpoint_) {
-    S3Options options = options_.s3;
-    RC_ASSIGN(S3Settings settings, resolve_s3_settings(options, options_.environment));
-    s3_endpoint_ = settings.endpoint_url.empty() ? kAwsEndpoint : settings.endpoint_url;
-  }
-  const std::string& endpoint = parsed.endpoint_url.empty() ? *s3_endpoint_ : parsed.endpoint_url;
+  S3Options options = options_of(parsed.bucket);
+  RC_ASSIGN(const S3Settings configured, resolve_s3_settings(options, options_.environment));
+  const std::string configured_endpoint =
+      configured.endpoint_url.empty() ? kAwsEndpoint : configured.endpoint_url;
+  const std::string& endpoint =
+      parsed.endpoint_url.empty() ? configured_endpoint : parsed.endpoint_url;
   // The same bucket name at two services is not one bucket: what is cached says whose it is.
   const std::string id = "s3+" + endpoint + "/" + parsed.bucket;
   std::shared_ptr<Origin>& origin = s3_[id];
   if (!origin) {
-    S3Options options = options_.s3;
     options.endpoint_url = endpoint;
     RC_ASSIGN(S3Settings settings, resolve_s3_settings(options, options_.environment));
     if (settings.endpoint_url == kAwsEndpoint) {
@@ -98,11 +108,10 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
       settings.path_style = options.addressing == "path";
     }
     std::shared_ptr<RequestSigner> signer;
-    if (!options.anonymous) {
-      signer = std::make_shared<S3Signer>(s3_credentials(), settings.region, options.requester_pays,
-                                          *options_.clock);
-    }
-    const std::string shown = endpoint == *s3_endpoint_ ? "s3://" + parsed.bucket : id;
+    if (!options.anonymous)
+      signer = std::make_shared<S3Signer>(s3_credentials(options), settings.region,
+                                          options.requester_pays, *options_.clock);
+    const std::string shown = endpoint == configured_endpoint ? "s3://" + parsed.bucket : id;
     origin = std::make_shared<S3Origin>(HttpEndpoint{
         loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", new_health(shown),
         *options_.clock, signer, std::make_shared<S3Versions>(), shown});

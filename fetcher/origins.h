@@ -22,7 +22,9 @@ namespace rangecache::fetcher {
 struct OriginsOptions {
   CurlOptions http;
   OriginLimits limits;
+  std::map<std::string, bool> offline;  ///< by URL without a slash; others as limits.offline
   S3Options s3;
+  std::vector<BucketOptions> buckets;  ///< no two of one name
   Environment environment = process_environment();
   const Clock* clock = &system_clock();
 };
@@ -49,8 +51,8 @@ class Origins {
  private:
   std::shared_ptr<OriginHealth> new_health(const std::string& name) REQUIRES(mu_);
   Result<ObjectAddress> resolve_s3(std::string_view url) EXCLUDES(mu_);
-  /// Of all buckets; looked for at the first request.
-  std::shared_ptr<CredentialCache> s3_credentials() REQUIRES(mu_);
+  std::shared_ptr<CredentialCache> s3_credentials(const S3Options& options) REQUIRES(mu_);
+  const S3Options& options_of(const std::string& bucket) const;
 
   const OriginsOptions options_;
   Metrics& metrics_;
@@ -60,8 +62,8 @@ class Origins {
   Mutex mu_;
   std::map<std::string, std::shared_ptr<Origin>> http_ GUARDED_BY(mu_);  ///< by id and credentials
   std::map<std::string, std::shared_ptr<Origin>> s3_ GUARDED_BY(mu_);    ///< by id
-  std::optional<std::string> s3_endpoint_ GUARDED_BY(mu_);               ///< the configured one
-  std::shared_ptr<CredentialCache> s3_credentials_ GUARDED_BY(mu_);
+  /// By profile; looked for at the first request.
+  std::map<std::string, std::shared_ptr<CredentialCache>> s3_credentials_ GUARDED_BY(mu_);
   std::shared_ptr<FileOrigin> file_ GUARDED_BY(mu_);
   std::vector<std::shared_ptr<OriginHealth>> health_ GUARDED_BY(mu_);
   bool stopped_ GUARDED_BY(mu_) = false;

@@ -158,7 +158,7 @@ TEST(Chaos, RightBytesOrAnErrorInBoundedTime) {
     config.cache.directory = directory / "cache";
     config.cache.size_bytes = 32 * kMiB;  // less than there is: eviction is part of it
     config.cache.memory_bytes = 64 * kMiB;
-    config.cache.freshness.kind = cache::FreshnessPolicy::Kind::kAlways;
+    config.cache.freshness = cache::FreshnessPolicy{.kind = cache::FreshnessPolicy::Kind::kAlways};
     config.cache.merge_settle_time = std::chrono::milliseconds(50);
     config.socket_path = directory / "socket";
     config.http.connect_timeout_ms = config.http.first_byte_timeout_ms =

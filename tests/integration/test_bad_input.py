@@ -163,6 +163,20 @@ class BadConfigs(BadInputTest):
     def test_a_value_of_the_wrong_kind_is_named(self):
         self.assert_file_refused("cache-dir = [1, 2]\n", "cache-dir")
 
+    def test_tables_of_origins_are_checked(self):
+        self.assert_file_refused('origin = "s3://b"\n', ":1", "[[origin]]")
+        self.assert_file_refused('[[origin]]\nregion = "x"\n', "needs a url")
+        self.assert_file_refused('[[origin]]\nurl = "s3://bucket/part"\n', ":2", "whole server")
+        self.assert_file_refused('[[origin]]\nurl = "https://h/"\nregion = "x"\n', "s3:// URLs")
+        self.assert_file_refused('[[origin]]\nurl = "https://h/"\nfreshnes = "http"\n', ":3",
+                                 "freshnes")
+        self.assert_file_refused('[[origin]]\nurl = "https://h/"\nfreshness = "often"\n', ":3",
+                                 "often")
+        self.assert_file_refused('[[origin]]\nurl = "s3://b"\nno-sign-request = 1\n', ":3",
+                                 "true or false")
+        self.assert_file_refused('[[origin]]\nurl = "https://h/"\n[[origin]]\n'
+                                 'url = "https://H:443"\n', ":3", "a second")
+
     def test_a_missing_file_is_named(self):
         self.assert_refused(self.daemon(), "/no/such/file.toml",
                             extra=["--config=/no/such/file.toml"])

@@ -113,6 +113,7 @@ class Buckets(IntegrationTest):
                 self.assertEqual(name.encode(), file.read())
         self.assertEqual([], os.listdir(mount.path("marker")))
         self.assertEqual(["below"], os.listdir(mount.path("both")))
+        self.assertEqual(b"4", os.getxattr(mount.mountpoint, "user.rangecache.hidden_names"))
         # What no path can name is had by its exact key.
         for key, body in (("all/" + "y" * 256, b"too long"), ("all/both", b"file"),
                           ("all//double", b"double"), ("all/./dot", b"dot")):
@@ -193,6 +194,31 @@ class Buckets(IntegrationTest):
         mount = daemon.start()
         with open(mount.path("file"), "rb") as file:
             self.assertEqual(b"from a profile", file.read())
+
+    def test_each_origin_may_have_its_own_settings(self):
+        self.put("file", b"of a bucket")
+        with open(os.path.join(self.root, "file"), "wb") as file:
+            file.write(b"of a server")
+        daemon = self.daemon()  # whose own endpoint would be AWS
+        daemon.env = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
+                      "AWS_SHARED_CREDENTIALS_FILE": os.path.join(daemon.directory, "credentials")}
+        with open(daemon.env["AWS_SHARED_CREDENTIALS_FILE"], "w", encoding="utf-8") as file:
+            file.write(f"[mine]\naws_access_key_id = {self.rgw.ACCESS_KEY}\n"
+                       f"aws_secret_access_key = {self.rgw.SECRET_KEY}\n")
+        config = os.path.join(daemon.directory, "rangecached.toml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f'freshness = "ttl=1h"\n[[origin]]\nurl = "s3://{self.bucket}"\n'
+                       f'endpoint-url = "{self.front.url}"\nprofile = "mine"\n'
+                       f'[[origin]]\nurl = "{self.front.url}"\nfreshness = "always"\n')
+        daemon.options["config"] = config
+        daemon.start()
+        for url, body in ((f"s3://{self.bucket}/file", b"of a bucket"),
+                          (self.front.url + "file", b"of a server")):
+            for _ in range(2):
+                self.assertEqual(body, self.cachectl(daemon, "cat", url).stdout)
+        # The server is asked before each use, the bucket once an hour.
+        self.assertEqual(["GET", "HEAD"], [r["method"] for r in self.front.requests("/file")])
+        self.assertEqual(["GET"], [r["method"] for r in self.front.requests(f"/{self.bucket}/file")])
 
 
 if __name__ == "__main__":

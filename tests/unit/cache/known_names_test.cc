@@ -130,7 +130,7 @@ TEST_F(NamesTest, OfflineListsWhatWasEverListed) {
   ASSERT_EQ(harness_.read_all("dir/a", 1), "");
   harness_.close();
 
-  harness_.options().freshness.kind = FreshnessPolicy::Kind::kOffline;
+  harness_.options().freshness = FreshnessPolicy{.kind = FreshnessPolicy::Kind::kOffline};
   harness_.clock().advance_s(100'000);
   ASSERT_TRUE(harness_.open(bucket));
   EXPECT_TRUE(lookup("b"));

@@ -590,8 +590,8 @@ Catalog::Refreshed Catalog::refresh(std::string_view url_prefix) {
       stale_listings.insert({address.origin, directory_of(address.key)});
       if (const VersionPtr version = object.snapshot->version())
         versions.push_back(version);
-      else if (!object.asking)
-        object.snapshot = nullptr;  // a listing's promise
+      else
+        object.snapshot->believe(0, 0);  // a listing's promise
     }
   }
   // A listing that names versions would say that the old ones are current.

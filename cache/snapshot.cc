@@ -229,6 +229,7 @@ void Snapshot::bound(VersionPtr version) {
   std::vector<Callback<void>> binds;
   {
     MutexLock lock(mu_);
+    if (version_) version = version_;  // once bound it stays bound
     version_ = version;
     asking_ = false;
     reads.swap(reads_);

@@ -9,8 +9,9 @@ CircuitBreaker::CircuitBreaker(Options options)
 
 bool CircuitBreaker::admit(std::int64_t now_ns) {
   if (state_ == State::kClosed) return true;
-  if (state_ == State::kHalfOpen || now_ns < open_until_ns_) return false;
+  if (now_ns < open_until_ns_) return false;
   state_ = State::kHalfOpen;
+  open_until_ns_ = now_ns + options_.first_pause_ns;
   return true;
 }
 
@@ -35,7 +36,7 @@ bool CircuitBreaker::failed(std::int64_t now_ns) {
 }
 
 void CircuitBreaker::abandoned() {
-  if (state_ == State::kHalfOpen) state_ = State::kOpen;  // its time has come: the next one goes
+  if (state_ == State::kHalfOpen) open_until_ns_ = 0;  // the next one goes
 }
 
 }  // namespace rangecache::fetcher

@@ -25,8 +25,8 @@ class CircuitBreaker {
   CircuitBreaker() : CircuitBreaker(Options{}) {}
   explicit CircuitBreaker(Options options);
 
-  /// Whether a request may be sent. In the half-open state only one may: the others get false until
-  /// answered(), failed() or abandoned() told of it.
+  /// Whether a request may be sent. In the half-open state only one a `first_pause` may, until
+  /// answered() or failed() tells of it: it may be one that hangs while others would not.
   bool admit(std::int64_t now_ns);
   void answered();  ///< by any status that shows the server at work
   /// True if this opened it.
@@ -36,7 +36,7 @@ class CircuitBreaker {
 
   State state() const { return state_; }
   int failures_in_a_row() const { return failures_; }
-  /// When it will let one through, while it is open.
+  /// When it will let one through, while it is not closed.
   std::int64_t open_until_ns() const { return open_until_ns_; }
 
  private:

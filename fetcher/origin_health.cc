@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <utility>
 
@@ -21,7 +22,8 @@ std::uint64_t random_number() {
 /// Too many requests, or more than it can do now: the server works, but wants fewer.
 bool asks_for_less(int status) { return status == 429 || status == 503; }
 
-bool shows_failure(int status) { return status >= 500 && status != 501 && status != 505; }
+/// A proxy says that the server behind it does not answer. Other errors may be of one object.
+bool shows_outage(int status) { return status == 502 || status == 504; }
 
 }  // namespace
 
@@ -62,11 +64,9 @@ std::optional<Error> OriginHealth::refusal(std::int64_t now_ns) {
   metrics_.refusals.add();
   const double wait_s =
       std::max(0.0, static_cast<double>(breaker_.open_until_ns() - now_ns) / kNsPerSecond);
-  const std::string when = breaker_.state() == CircuitBreaker::State::kHalfOpen
-                               ? "it is being tried now"
-                               : fmt::format("tried again in {:.0f} s", wait_s);
   return Error{ErrorCode::kUnreachable,
-               fmt::format("{} does not answer ({}), {}", name_, last_error_, when)};
+               fmt::format("{} does not answer ({}), tried again in {:.0f} s", name_, last_error_,
+                           std::ceil(wait_s))};
 }
 
 void OriginHealth::close_breaker() {
@@ -84,7 +84,7 @@ void OriginHealth::answered(int status, std::int64_t sent_ns, std::int64_t now_n
     concurrency_.slowed(sent_ns, now_ns);
     return close_breaker();
   }
-  if (shows_failure(status)) {
+  if (shows_outage(status)) {
     last_error_ = fmt::format("HTTP {}", status);
     if (breaker_.failed(now_ns)) {
       metrics_.unreachable.add(1);
@@ -94,6 +94,7 @@ void OriginHealth::answered(int status, std::int64_t sent_ns, std::int64_t now_n
     return;
   }
   close_breaker();
+  if (status >= 500) return;
   concurrency_.answered();
   if (!measured) return;
   latency_.record_ns(now_ns - sent_ns);
@@ -162,15 +163,15 @@ bool OriginHealth::may_hedge(std::int64_t now_ns) {
 
 OriginHealth::Status OriginHealth::status() const {
   MutexLock lock(mu_);
-  const auto seconds = [&](double q) {
-    return static_cast<double>(latency_.quantile_ns(q).value_or(0)) / kNsPerSecond;
+  const auto seconds = [](std::optional<std::int64_t> ns) {
+    return static_cast<double>(ns.value_or(0)) / kNsPerSecond;
   };
   Status status{.name = name_,
                 .breaker = breaker_.state(),
                 .places = concurrency_.limit(),
                 .max_places = max_places_,
-                .p50_s = seconds(0.5),
-                .p95_s = seconds(0.95)};
+                .p50_s = seconds(latency_.quantile_ns(0.5)),
+                .p95_s = seconds(latency_.quantile_ns(0.95))};
   if (status.breaker != CircuitBreaker::State::kClosed) status.last_error = last_error_;
   return status;
 }

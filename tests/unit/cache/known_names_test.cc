@@ -190,6 +190,18 @@ TEST_F(NamesTest, RefreshOfOneObjectIsNotUndoneByItsListing) {
   EXPECT_EQ(CacheHarness::read(*found->file, {0, 5000}, 2), "");
 }
 
+TEST_F(NamesTest, RefreshHoldsForWhatWasOnlyListed) {
+  ASSERT_TRUE(harness_.open(bucket));
+  const auto found = lookup("a");
+  ASSERT_TRUE(found);
+  harness_.origin().put("dir/a", {.size = 5000, .version = 2, .lifetime_s = 3600});
+  catalog().refresh("");
+  std::promise<Result<void>> confirmed;
+  catalog().confirm(found->file, [&](Result<void> r) { confirmed.set_value(std::move(r)); });
+  EXPECT_EQ(confirmed.get_future().get().error().code, ErrorCode::kStale);
+  EXPECT_EQ(harness_.read_all("dir/a", 2), "");
+}
+
 TEST_F(NamesTest, ListedObjectsHaveNoVersionUntilTheyAreOpened) {
   ASSERT_TRUE(harness_.open(bucket));
   ASSERT_TRUE(lookup("a"));

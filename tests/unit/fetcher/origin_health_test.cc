@@ -73,6 +73,15 @@ TEST_F(OpenBreaker, LetsOneThroughAfterItsPause) {
   EXPECT_EQ(breaker_.failures_in_a_row(), 0);
 }
 
+TEST_F(OpenBreaker, ATryThatHangsDoesNotKeepOthersFromTrying) {
+  ASSERT_TRUE(breaker_.admit(6 * kSecond));
+  EXPECT_FALSE(breaker_.admit(7 * kSecond - 1));
+  EXPECT_TRUE(breaker_.admit(7 * kSecond));
+  breaker_.answered();
+  EXPECT_FALSE(breaker_.failed(36 * kSecond)) << "the one that hung";
+  EXPECT_TRUE(breaker_.admit(36 * kSecond));
+}
+
 TEST_F(OpenBreaker, PausesTwiceAsLongUpToALimit) {
   std::int64_t now = 10 * kSecond;
   for (const int pause_s : {2, 4, 8, 10, 10}) {
@@ -152,6 +161,13 @@ TEST_F(OriginHealthTest, BusyIsNotBroken) {
   EXPECT_EQ(health_.places(), 1);
   for (int i = 0; i < 10'000; ++i) health_.answered(206, 200 * kSecond, 200 * kSecond, true);
   EXPECT_EQ(health_.places(), 32);
+}
+
+TEST_F(OriginHealthTest, AnObjectThatIsBrokenIsNoOutage) {
+  for (int i = 0; i < 100; ++i) health_.answered(500, i * kSecond, i * kSecond, true);
+  EXPECT_FALSE(health_.refusal(100 * kSecond));
+  for (int i = 0; i < 5; ++i) health_.answered(504, i * kSecond, i * kSecond, true);
+  EXPECT_TRUE(health_.refusal(4 * kSecond)) << "that is what a proxy says of an outage";
 }
 
 TEST_F(OriginHealthTest, ReadersThatLeaveSayNothing) {

@@ -100,7 +100,10 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   if (loader.chunks() > 0)
     log_info("{}: {} chunks of an earlier run", options_.directory, loader.chunks());
   names_ = std::make_unique<NamesFile>(files, store_->directory(), *ledger_);
-  catalog_->load(names_->load(), find_origin);
+  KnownNames names = names_->load();
+  // What was heard last is not in it: it must not overrule that, but tells what there is offline.
+  if (!report.clean_stop) names.expire();
+  catalog_->load(std::move(names), find_origin);
   storer_->shrink_to_limit();
   const bool walk = (!report.clean_stop || loader.orphaned_bytes() > 0) && store_->has_versions();
   if (walk) expect_strays(report, loader);

@@ -401,7 +401,11 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
     const Freshness listed{.lifetime_s = listing_ms / 1000};
     const std::int64_t until_s =
         listing_ms > 0 ? now + policies_.of(*directory.origin).lifetime_s(listed) : now;
-    if (version && (version->validator() != entry.validator || version->size() != *entry.size)) {
+    const bool differs =
+        version && (version->validator() != entry.validator || version->size() != *entry.size);
+    if (differs && listing_ms == 0) {
+      // What was heard of the object itself may be newer than an old listing.
+    } else if (differs) {
       take_in(found.address, {entry.size, entry.validator, entry.modified_s, listed});
       MutexLock lock(mu_);
       current = objects_[object_key(*directory.origin, found.address.key)].snapshot;

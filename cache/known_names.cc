@@ -121,6 +121,12 @@ class Decoder {
 
 }  // namespace
 
+void KnownNames::expire() {
+  for (Listing& listing : listings) listing.fresh_until_s = 0;
+  for (Object& object : objects) object.fresh_until_s = 0;
+  absences.clear();
+}
+
 std::string encode(const KnownNames& names) {
   std::string file;
   wire::Writer header;

@@ -38,6 +38,9 @@ struct KnownNames {
   std::vector<Listing> listings;
   std::vector<Object> objects;
   std::vector<Absence> absences;
+
+  /// All of it is to be asked for before it is used.
+  void expire();
 };
 
 /// The bytes of the file `names` (docs/DISK_FORMAT.md). Pure.

@@ -136,6 +136,8 @@ void declare(CLI::App& app, Raw& raw) {
                  "Ask servers through this proxy, e.g. http://proxy:3128 (default: http_proxy, "
                  "https_proxy)")
       ->type_name("URL");
+  app.add_flag("--unsigned-payload", raw.s3.unsigned_payload,
+               "Sign no hash of the (empty) body, for services that want it so");
   app.add_option("--writer", raw.writer, "How chunks are written: auto, io_uring or threads")
       ->type_name("KIND")
       ->capture_default_str();

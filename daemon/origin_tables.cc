@@ -43,8 +43,10 @@ class TableReader {
         return {};
       return wrong(node, "addressing '" + *text + "': use auto, path or virtual");
     }
-    const std::pair<const char*, bool*> flags[] = {{"no-sign-request", &origin.s3.anonymous},
-                                                   {"request-payer", &origin.s3.requester_pays}};
+    const std::pair<const char*, bool*> flags[] = {
+        {"no-sign-request", &origin.s3.anonymous},
+        {"request-payer", &origin.s3.requester_pays},
+        {"unsigned-payload", &origin.s3.unsigned_payload}};
     for (const auto& [name, value] : flags) {
       if (key != name) continue;
       if (!flag) return wrong(node, key + " must be true or false");
@@ -70,7 +72,7 @@ class TableReader {
     }
     return wrong(node, fmt::format("unknown key '{}' of an [[origin]]: url, freshness, "
                                    "stale-if-error, endpoint-url, region, profile, addressing, "
-                                   "no-sign-request, request-payer",
+                                   "no-sign-request, request-payer, unsigned-payload",
                                    key));
   }
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "fetcher/blocking_http.h"
 #include "fetcher/index_parsers.h"
+#include "fetcher/run_command.h"
 #include "fetcher/s3_xml.h"
 #include "fetcher/url.h"
 
@@ -25,6 +26,7 @@ using Found = Result<std::optional<TimedCredentials>>;
 
 constexpr int kMaxRoleDepth = 5;
 constexpr std::int64_t kRenewBefore_s = 600;
+constexpr auto kPatience = std::chrono::seconds(60);  // with a credential_process
 constexpr std::int64_t kTryAgainAfter_s = 30;
 constexpr std::int64_t kTrySoonAgainAfter_s = 5;  // while there are none at all
 
@@ -143,15 +145,9 @@ class Finder {
     const std::string command = files_.config(profile, "credential_process");
     if (command.empty()) return std::optional<TimedCredentials>();
     const std::string source = fmt::format("the credential_process of the profile '{}'", profile);
-    FILE* pipe = ::popen(command.c_str(), "re");
-    if (pipe == nullptr) return broken(source + " cannot be started");
-    std::string output;
-    std::array<char, 4096> buffer;
-    while (const std::size_t got = std::fread(buffer.data(), 1, buffer.size(), pipe))
-      output.append(buffer.data(), got);
-    if (const int status = ::pclose(pipe); status != 0)
-      return broken(fmt::format("{} ended with {}", source, WEXITSTATUS(status)));
-    return from_json(output, source);
+    const auto output = run_command(command, kPatience);
+    if (!output) return broken(fmt::format("{} {}", source, output.error().context));
+    return from_json(*output, source);
   }
 
   Found assume_role(const std::string& profile, int depth) {

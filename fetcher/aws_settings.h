@@ -15,6 +15,7 @@ struct S3Options {
   std::string addressing = "auto";  ///< auto, path or virtual
   bool anonymous = false;           ///< requests are not signed
   bool requester_pays = false;
+  bool unsigned_payload = false;  ///< the (empty) body is not covered by the signature
 };
 
 /// The same for one bucket, where it differs.

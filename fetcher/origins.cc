@@ -109,8 +109,8 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
     }
     std::shared_ptr<RequestSigner> signer;
     if (!options.anonymous)
-      signer = std::make_shared<S3Signer>(s3_credentials(options), settings.region,
-                                          options.requester_pays, *options_.clock);
+      signer = std::make_shared<S3Signer>(s3_credentials(options), settings.region, options,
+                                          *options_.clock);
     const std::string shown = endpoint == configured_endpoint ? "s3://" + parsed.bucket : id;
     origin = std::make_shared<S3Origin>(HttpEndpoint{
         loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", new_health(shown),

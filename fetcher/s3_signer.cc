@@ -11,6 +11,7 @@
 namespace rangecache::fetcher {
 namespace {
 
+constexpr std::string_view kUnsignedPayload = "UNSIGNED-PAYLOAD";
 constexpr std::int64_t kMaxSkew_s = 300;  // S3 refuses more than fifteen minutes
 
 bool is_region(const std::string& text) {
@@ -22,9 +23,9 @@ bool is_region(const std::string& text) {
 }  // namespace
 
 S3Signer::S3Signer(std::shared_ptr<CredentialCache> credentials, std::string region,
-                   bool requester_pays, const Clock& clock)
+                   S3Options options, const Clock& clock)
     : credentials_(std::move(credentials)),
-      requester_pays_(requester_pays),
+      options_(std::move(options)),
       clock_(clock),
       first_region_(region),
       region_(region),
@@ -53,15 +54,15 @@ void S3Signer::sign(HttpRequest& request) {
   wanted.method = request.head ? "HEAD" : "GET";
   wanted.path = query > path ? url.substr(path, query - path) : "/";
   wanted.query = url.substr(std::min(query + 1, url.size()));
-  wanted.payload_hash = SigV4::kEmptyPayload;
+  wanted.payload_hash = options_.unsigned_payload ? kUnsignedPayload : SigV4::kEmptyPayload;
   // S3 wants the host and all of x-amz-* signed; Range and conditions need not be.
-  wanted.headers = {{"x-amz-content-sha256", std::string(SigV4::kEmptyPayload)},
+  wanted.headers = {{"x-amz-content-sha256", std::string(wanted.payload_hash)},
                     {"x-amz-date", SigV4::timestamp(now)}};
   if (!credentials->session_token.empty())
     wanted.headers.emplace_back("x-amz-security-token", credentials->session_token);
   // Without it AWS tells no checksums.
   wanted.headers.emplace_back("x-amz-checksum-mode", "ENABLED");
-  if (requester_pays_) wanted.headers.emplace_back("x-amz-request-payer", "requester");
+  if (options_.requester_pays) wanted.headers.emplace_back("x-amz-request-payer", "requester");
 
   for (const auto& [name, value] : wanted.headers) request.headers.push_back(name + ": " + value);
   // libcurl sends it itself, without a default port; so the URL has it (see parse_url()).

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "fetcher/aws_credentials.h"
+#include "fetcher/aws_settings.h"
 #include "fetcher/http_request.h"
 #include "fetcher/sigv4.h"
 
@@ -15,7 +16,7 @@ namespace rangecache::fetcher {
 /// from refusals.
 class S3Signer final : public RequestSigner {
  public:
-  S3Signer(std::shared_ptr<CredentialCache> credentials, std::string region, bool requester_pays,
+  S3Signer(std::shared_ptr<CredentialCache> credentials, std::string region, S3Options options,
            const Clock& clock);
   void prepare(UniqueFunction<void(Result<void>)> done) override;
   void sign(HttpRequest& request) override;
@@ -27,7 +28,7 @@ class S3Signer final : public RequestSigner {
 
   const std::shared_ptr<CredentialCache> credentials_;
   std::shared_ptr<const AwsCredentials> used_;  ///< for the last signature
-  const bool requester_pays_;
+  const S3Options options_;
   const Clock& clock_;
   const std::string first_region_;  ///< that URLs have been made for
   std::string region_;

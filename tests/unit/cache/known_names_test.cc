@@ -138,6 +138,42 @@ TEST_F(NamesTest, OfflineListsWhatWasEverListed) {
   EXPECT_EQ(harness_.origin().lists() + harness_.origin().stats() + harness_.origin().fetches(), 0);
 }
 
+TEST_F(NamesTest, AfterAKillTheyAreAskedForAgainAndTellOnlyWhatThereIsOffline) {
+  ASSERT_TRUE(harness_.open(bucket));
+  ASSERT_TRUE(lookup("a"));
+  ASSERT_EQ(harness_.read_all("dir/a", 1), "");
+  harness_.close();
+  // As if the end had never been written: the clean mark is the journal's last record.
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "manifest")) {
+    if (entry.path().filename().string().starts_with("journal."))
+      std::filesystem::resize_file(entry.path(), std::filesystem::file_size(entry.path()) - 1);
+  }
+  const auto names = read_text(directory_ / "names");
+  const auto changed = [](FakeOrigin& origin) {
+    bucket(origin);
+    origin.put("dir/a", {.size = 5000, .version = 2, .lifetime_s = 3600});
+  };
+  ASSERT_TRUE(harness_.open(changed));
+  const auto found = lookup("a");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(harness_.origin().lists(), 1);
+  EXPECT_EQ(CacheHarness::read(*found->file, {0, 5000}, 2), "");
+  harness_.close();
+
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "manifest")) {
+    if (entry.path().filename().string().starts_with("journal."))
+      std::filesystem::resize_file(entry.path(), std::filesystem::file_size(entry.path()) - 1);
+  }
+  std::ofstream(directory_ / "names", std::ios::binary) << names;  // an older one: it names v1
+  harness_.options().freshness = FreshnessPolicy{.kind = FreshnessPolicy::Kind::kOffline};
+  ASSERT_TRUE(harness_.open(changed));
+  const auto offline = lookup("a");
+  ASSERT_TRUE(offline) << offline.error().message();
+  EXPECT_EQ(CacheHarness::read(*offline->file, {0, 5000}, 2), "") << "v1 does not come back";
+  EXPECT_TRUE(lookup("b"));
+  EXPECT_EQ(harness_.origin().lists() + harness_.origin().stats(), 0);
+}
+
 TEST_F(NamesTest, AttributesAndAbsencesSurvive) {
   const auto fill = [](FakeOrigin& origin) {
     origin.put("dir/a", {.size = 5000, .lifetime_s = 3600});

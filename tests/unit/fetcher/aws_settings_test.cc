@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "fetcher/aws_credentials.h"
+#include "fetcher/run_command.h"
 #include "tests/unit/fetcher/scripted_server.h"
 
 namespace rangecache::fetcher {
@@ -223,6 +224,20 @@ Result<void> prepared(CredentialCache& cache) {
   std::promise<Result<void>> ready;
   cache.prepare([&](Result<void> result) { ready.set_value(std::move(result)); });
   return ready.get_future().get();
+}
+
+TEST(RunCommand, GivesOutputOrSaysHowItEnded) {
+  using std::chrono::milliseconds;
+  const auto said = run_command("printf 'a b'", milliseconds(60'000));
+  ASSERT_TRUE(said);
+  EXPECT_EQ(*said, "a b");
+  EXPECT_EQ(run_command("exit 3", milliseconds(60'000)).error().context, "ended with 3");
+  EXPECT_EQ(run_command("kill -9 $$", milliseconds(60'000)).error().context,
+            "was ended by signal 9");
+  // Also when a child of the shell keeps the pipe.
+  const auto hung = run_command("cat /dev/zero | sleep 1000 & wait", milliseconds(50));
+  ASSERT_FALSE(hung);
+  EXPECT_EQ(hung.error().code, ErrorCode::kTimedOut);
 }
 
 TEST(CredentialCache, RenewsBeforeTheEndAndKeepsTheOldOnesMeanwhile) {

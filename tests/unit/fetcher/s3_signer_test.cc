@@ -49,7 +49,7 @@ HttpResponse refusal(int status, const std::string& name, const std::string& val
 
 TEST(S3Signer, SignsHostTimeTokenAndPayer) {
   ManualClock clock;
-  S3Signer signer(credentials(clock), "eu-west-1", /*requester_pays=*/true, clock);
+  S3Signer signer(credentials(clock), "eu-west-1", S3Options{.requester_pays = true}, clock);
   HttpRequest made = request("http://h:9000/bucket/?list-type=2");
   signer.sign(made);
   EXPECT_THAT(made.headers, Contains("x-amz-security-token: token"));
@@ -62,9 +62,17 @@ TEST(S3Signer, SignsHostTimeTokenAndPayer) {
   for (const std::string& header : made.headers) EXPECT_THAT(header, Not(HasSubstr("secret:")));
 }
 
+TEST(S3Signer, MayLeaveThePayloadUnsigned) {
+  ManualClock clock;
+  S3Signer signer(credentials(clock), "eu-west-1", S3Options{.unsigned_payload = true}, clock);
+  HttpRequest made = request("http://h:9000/bucket/key");
+  signer.sign(made);
+  EXPECT_THAT(made.headers, Contains("x-amz-content-sha256: UNSIGNED-PAYLOAD"));
+}
+
 TEST(S3Signer, LearnsTheRegionAndGoesThere) {
   ManualClock clock;
-  S3Signer signer(credentials(clock), "us-east-1", false, clock);
+  S3Signer signer(credentials(clock), "us-east-1", {}, clock);
   const HttpResponse told = refusal(301, "x-amz-bucket-region", "eu-west-3");
   EXPECT_TRUE(signer.learn_from(told, ""));
   EXPECT_FALSE(signer.learn_from(told, "")) << "it is known already";
@@ -79,7 +87,7 @@ TEST(S3Signer, LearnsTheRegionAndGoesThere) {
 
 TEST(S3Signer, LearnsTheTimeFromARefusal) {
   ManualClock clock;  // 2023-11-14T22:13:20Z
-  S3Signer signer(credentials(clock), "us-east-1", false, clock);
+  S3Signer signer(credentials(clock), "us-east-1", {}, clock);
   EXPECT_FALSE(signer.learn_from(refusal(403, "date", "Tue, 14 Nov 2023 22:14:20 GMT"), ""));
   EXPECT_FALSE(signer.learn_from(refusal(404, "date", "Wed, 15 Nov 2023 22:13:20 GMT"), ""));
   EXPECT_FALSE(signer.learn_from(refusal(403, "date", "garbage"), ""));
@@ -209,7 +217,7 @@ TEST(S3Signer, ExpiredCredentialsAreLookedForAgain) {
       },
       clock);
   ASSERT_TRUE(prepared(*cache));
-  S3Signer signer(cache, "us-east-1", false, clock);
+  S3Signer signer(cache, "us-east-1", {}, clock);
   HttpRequest first = request("http://h:9000/bucket/key");
   signer.sign(first);
   EXPECT_THAT(first.headers, Contains(HasSubstr("Credential=key1/")));

@@ -1,5 +1,6 @@
 #include "fetcher/curl_loop.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -349,7 +350,7 @@ void CurlLoop::end(RequestId id, std::optional<HttpFailure> failure) {
 int CurlLoop::on_socket(CURL*, curl_socket_t socket, int what, void* self, void*) {
   auto& loop = *static_cast<CurlLoop*>(self);
   if (what == CURL_POLL_REMOVE) {
-    if (loop.watched_.erase(socket)) loop.loop_.unwatch(socket);
+    loop.unwatch(socket);
     return 0;
   }
   std::uint32_t events = 0;
@@ -363,18 +364,30 @@ int CurlLoop::on_socket(CURL*, curl_socket_t socket, int what, void* self, void*
     static_cast<void>(::setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on));
   }
   if (what & CURL_POLL_OUT) events |= EPOLLOUT;
-  if (!loop.watched_.insert(socket).second) {
-    loop.loop_.modify(socket, events);
-    return 0;
-  }
-  loop.loop_.watch(socket, events, [&loop, socket](std::uint32_t ready) {
+  loop.watch(socket, events);
+  return 0;
+}
+
+void CurlLoop::watch(curl_socket_t socket, std::uint32_t events) {
+  UniqueFd& own = watched_[socket];
+  if (own) return loop_.modify(own.get(), events);
+  own.reset(::fcntl(socket, F_DUPFD_CLOEXEC, 0));
+  // Without descriptors nothing can be waited for: the request's time-out ends it.
+  if (!own) return void(watched_.erase(socket));
+  loop_.watch(own.get(), events, [this, socket](std::uint32_t ready) {
     int mask = 0;
     if (ready & (EPOLLIN | EPOLLHUP)) mask |= CURL_CSELECT_IN;
     if (ready & EPOLLOUT) mask |= CURL_CSELECT_OUT;
     if (ready & EPOLLERR) mask |= CURL_CSELECT_ERR;
-    loop.drive(socket, mask);
+    drive(socket, mask);
   });
-  return 0;
+}
+
+void CurlLoop::unwatch(curl_socket_t socket) {
+  const auto found = watched_.find(socket);
+  if (found == watched_.end()) return;
+  loop_.unwatch(found->second.get());
+  watched_.erase(found);
 }
 
 int CurlLoop::on_timer(CURLM*, long timeout_ms, void* self) {
@@ -508,7 +521,9 @@ curl_socket_t CurlLoop::on_open_socket(void* opaque, curlsocktype, curl_sockaddr
     request.verdict = refused_redirect(request.shown_url());
     return CURL_SOCKET_BAD;
   }
-  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  const int made = ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  request.loop.unwatch(made);  // whatever had this number is gone
+  return made;
 }
 
 /// CURLOPT_CAINFO would replace what the system trusts.
@@ -526,7 +541,7 @@ CURLcode CurlLoop::on_tls_context(CURL*, void* context, void* opaque) {
 
 int CurlLoop::on_close_socket(void* self, curl_socket_t socket) {
   auto& loop = *static_cast<CurlLoop*>(self);
-  if (loop.watched_.erase(socket)) loop.loop_.unwatch(socket);  // numbers are reused
+  loop.unwatch(socket);
   return ::close(socket);
 }
 

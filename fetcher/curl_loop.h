@@ -6,13 +6,13 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "base/event_loop.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "base/unique_fd.h"
 #include "fetcher/http_request.h"
 #include "fetcher/transfer_queue.h"
 
@@ -68,6 +68,8 @@ class CurlLoop {
   void begin(Request& request);
   void configure(Request& request);
   void drive(curl_socket_t socket, int events);
+  void watch(curl_socket_t socket, std::uint32_t events);
+  void unwatch(curl_socket_t socket);
   void collect_finished();
   void arm_watchdog(Request& request, std::int64_t after_ms);
   void check_progress(RequestId id);
@@ -99,7 +101,9 @@ class CurlLoop {
   bool pumping_ = false;
   bool pump_again_ = false;
   std::vector<CURL*> idle_handles_;
-  std::set<curl_socket_t> watched_;
+  /// By libcurl's descriptor: a duplicate of ours, so that what is unwatched is certainly open.
+  /// libcurl 7.88 closes a socket that is still connecting without a word, and then takes it off.
+  std::map<curl_socket_t, UniqueFd> watched_;
   std::optional<EventLoop::TimerId> timer_;
 
   Mutex mu_;

@@ -184,15 +184,18 @@ void Coalescer::start_flights(ByteRange gap, Priority priority, Effects& effects
 
 FlightPtr Coalescer::add_flight(ByteRange range, Priority priority) {
   auto flight = std::make_shared<Flight>(range, priority);
-  // An older flight that begins at the same byte has delivered it and can only be a whole body
-  // (or a stream past this point): keep both findable.
+  // An older flight that began at the same byte has delivered it, and the byte was lost since.
   const auto same = flights_.find(range.begin);
   if (same != flights_.end()) {
     FlightPtr older = same->second;
     CHECK(older->arrived > range.begin);
     flights_.erase(same);
-    older->range.begin = older->arrived;
-    flights_[older->range.begin] = older;
+    // One that waits only for its end has nothing to be found for; and where it ended, another
+    // flight may have begun. One with bytes to come lives on under the first of them.
+    if (!older->pending().empty()) {
+      older->range.begin = older->arrived;
+      CHECK(flights_.emplace(older->range.begin, std::move(older)).second);
+    }
   }
   flights_[range.begin] = flight;
   return flight;

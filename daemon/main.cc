@@ -69,6 +69,9 @@ int run_in_background(Config config) {
   return run(config, [&] {
     UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
     for (const int fd : {0, 1, 2}) dup2(null.get(), fd);
+    // What a library or a dying process prints belongs to the log too.
+    const UniqueFd log(open(config.log_file.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    if (log) dup2(log.get(), 2);
     const char good = 0;
     [[maybe_unused]] const auto written = ::write(to_parent.get(), &good, 1);
     to_parent.reset();

@@ -469,10 +469,19 @@ class IntegrationTest(unittest.TestCase):
         self.addCleanup(self._discard, daemon)
         return daemon
 
+    def run(self, result=None):
+        """A test that fails prints what its daemons had to say."""
+        self._logs = []
+        before = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before:
+            for log in self._logs:
+                sys.stderr.write(f"--- the end of the daemon's log\n{log[-4000:]}")
+        return result
+
     def _discard(self, daemon):
-        if any(error for _, error in getattr(self._outcome, "errors", []) or []):
-            sys.stderr.write(daemon.log()[-4000:])
         daemon.discard()
+        self._logs.append(daemon.log())
 
     def assert_errno(self, number, action, *arguments):
         with self.assertRaises(OSError) as caught:

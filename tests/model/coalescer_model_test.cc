@@ -117,6 +117,7 @@ class World {
     FlightPtr flight;
     std::uint64_t at = 0;  ///< the next byte that the origin sends
     bool head_sent = false;
+    bool sent = false;    ///< all bytes; that it is done is told later
     bool answers = true;  ///< else the server is silent, until the time is up
     std::uint64_t deadline = 0;
   };
@@ -127,6 +128,8 @@ class World {
   std::uint64_t pick(std::uint64_t n) { return random_() % n; }
 
   ByteRange random_range() {
+    // What was evicted is often what somebody reads next, while its fetch is not even over.
+    if (!last_evicted_.empty() && pick(4) == 0) return last_evicted_;
     const std::uint64_t size = pick(3) == 0 ? 1 + pick(6 << 20) : 1 + pick(200'000);
     const std::uint64_t begin = pick(kSize);
     return {begin, std::min(kSize, begin + size)};
@@ -192,6 +195,12 @@ class World {
     const FlightPtr flight = active.flight;
     Effects effects;
     bool over = false;
+    if (active.sent) {
+      coalescer_.flight_done(flight, Result<void>(), effects);
+      forget(flight);
+      absorb(std::move(effects));
+      return;
+    }
     if (!active.head_sent) {
       active.head_sent = true;
       FetchHead head;
@@ -224,12 +233,11 @@ class World {
           return;
       }
     }
-    const bool complete = active.head_sent && active.at >= active_end_[flight];
+    active.sent = active.at >= active_end_[flight];
     absorb(std::move(effects));
-    if (over || complete) {
+    if (over) {
       Effects more;
-      coalescer_.flight_done(
-          flight, over ? Result<void>(Error(ErrorCode::kCancelled, "")) : Result<void>(), more);
+      coalescer_.flight_done(flight, Error(ErrorCode::kCancelled, ""), more);
       forget(flight);
       absorb(std::move(more));
     }
@@ -305,6 +313,7 @@ class World {
   void evict() {
     if (chunks_.empty()) return;
     const std::size_t index = pick(chunks_.size());
+    last_evicted_ = chunks_[index]->range;
     EXPECT_TRUE(coalescer_.remove_chunk(*chunks_[index]));
     chunks_[index] = chunks_.back();
     chunks_.pop_back();
@@ -334,8 +343,10 @@ class World {
 
   void absorb(Effects effects) {
     for (const FlightPtr& flight : effects.start)
-      active_.push_back(
-          {flight, flight->range.begin, false, settling_ || pick(15) != 0, now_ + kFetchTimeout});
+      active_.push_back({.flight = flight,
+                         .at = flight->range.begin,
+                         .answers = settling_ || pick(15) != 0,
+                         .deadline = now_ + kFetchTimeout});
     for (auto& piece : effects.store) to_store_.push_back(std::move(piece));
     for (auto& wanted : effects.open) wanted_.push_back(std::move(wanted));
     for (auto& finished : effects.finished) {
@@ -401,6 +412,7 @@ class World {
   std::set<ReadPtr> reads_, gave_up_, may_fail_;
   std::uint64_t served_ = 0;
   std::uint64_t delivered_ = 0;
+  ByteRange last_evicted_;
 };
 
 std::uint64_t first_seed() {

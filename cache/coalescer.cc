@@ -229,7 +229,10 @@ void Coalescer::become_whole_body(const FlightPtr& flight, Effects& effects) {
   const bool another = std::any_of(flights_.begin(), flights_.end(), [&](const auto& entry) {
     return entry.second != flight && entry.second->whole_body;
   });
-  if (another) return;  // it brings the rest; this one delivers its own range only
+  if (another) {  // it brings the rest; this one delivers its own range only
+    flight->to_pass_over = flight->range.begin;
+    return;
+  }
 
   // Every other flight would be sent the whole body too: this one serves for all.
   FlightMap others;
@@ -283,9 +286,12 @@ bool Coalescer::ensure_piece(Flight& flight, BufferPool& pool) {
 
 Coalescer::Append Coalescer::flight_data(const FlightPtr& flight, std::span<const std::byte> data,
                                          BufferPool& pool, Effects& effects) {
-  if (flight->abandoned) return Append::kAbandoned;
+  if (flight->abandoned) return Append::kNotWanted;
   // After a pause the same bytes are offered again: pass over those that found room before.
   std::size_t taken = std::min(std::exchange(flight->taken_before_pause, 0), data.size());
+  const auto before = std::min<std::uint64_t>(flight->to_pass_over, data.size() - taken);
+  flight->to_pass_over -= before;
+  taken += before;
   while (taken < data.size() && flight->arrived < flight->range.end) {
     if (!flight->filling) {
       // A body that the origin sends from its start passes over what is here already.
@@ -308,7 +314,9 @@ Coalescer::Append Coalescer::flight_data(const FlightPtr& flight, std::span<cons
     }
   }
   advance_waiters(flight, effects);
-  if (taken == data.size() || flight->arrived >= flight->range.end) return Append::kTaken;
+  // The rest of a whole body that was wanted up to here only need not come.
+  if (taken < data.size() && flight->arrived >= flight->range.end) return Append::kNotWanted;
+  if (taken == data.size()) return Append::kTaken;
   flight->taken_before_pause = taken;
   return Append::kNoMemory;
 }

@@ -83,8 +83,9 @@ class Coalescer {
 
   /// False: the flight is abandoned, drop the connection.
   bool flight_head(const FlightPtr& flight, const FetchHead& head, Effects& effects);
-  enum class Append { kTaken, kNoMemory, kAbandoned };
+  enum class Append { kTaken, kNoMemory, kNotWanted };
   /// kNoMemory: pause the transfer and offer the same bytes again when the pool has memory.
+  /// kNotWanted: end the transfer.
   Append flight_data(const FlightPtr& flight, std::span<const std::byte> data, BufferPool& pool,
                      Effects& effects);
   void flight_done(const FlightPtr& flight, const Result<void>& result, Effects& effects);

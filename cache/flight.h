@@ -31,6 +31,7 @@ struct Flight {
   std::shared_ptr<Piece> filling;      ///< takes the next bytes; null at a piece's start
   bool claimed = true;                 ///< some read was charged with the miss that it is
   bool whole_body = false;             ///< the origin ignored the range: bytes come from 0 on
+  std::uint64_t to_pass_over = 0;      ///< of them, what comes before `range`
   bool abandoned = false;              ///< another flight brings these bytes; what comes is refused
   std::shared_ptr<Transfer> transfer;  ///< null until the origin has returned it
   bool resume_wanted = false;          ///< memory came back before `transfer` was known

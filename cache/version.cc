@@ -259,7 +259,7 @@ FetchSink::Verdict Version::take(const FlightPtr& flight, std::span<const std::b
   switch (append) {
     case Coalescer::Append::kTaken:
       return FetchSink::Verdict::kContinue;
-    case Coalescer::Append::kAbandoned:
+    case Coalescer::Append::kNotWanted:
       return FetchSink::Verdict::kAbort;
     case Coalescer::Append::kNoMemory:
       break;

@@ -54,6 +54,7 @@ namespace {
 constexpr std::uint8_t kEntryIsDirectory = 1;
 constexpr std::uint8_t kEntryHasSize = 2;
 constexpr std::uint8_t kEntryHasTime = 4;
+constexpr std::uint8_t kObjectCurrent = 1, kObjectPassthrough = 2;
 }  // namespace
 
 void put(Writer& out, const std::vector<DirectoryEntry>& entries) {
@@ -88,7 +89,8 @@ void put(Writer& out, const std::vector<CachedObject>& objects) {
     put(out, object.info);
     out.u64(object.chunks);
     out.i64(object.age_s);
-    out.u8(object.current ? 1 : 0);
+    out.u8(static_cast<std::uint8_t>((object.current ? kObjectCurrent : 0) |
+                                     (object.passthrough ? kObjectPassthrough : 0)));
     out.i64(object.fresh_for_s);
   }
 }
@@ -99,7 +101,9 @@ std::vector<CachedObject> get_cached_objects(Reader& in) {
     object.info = get_object_info(from);
     object.chunks = from.u64();
     object.age_s = from.i64();
-    object.current = from.u8() != 0;
+    const std::uint8_t flags = from.u8();
+    object.current = (flags & kObjectCurrent) != 0;
+    object.passthrough = (flags & kObjectPassthrough) != 0;
     object.fresh_for_s = from.i64();
     return object;
   });

@@ -34,6 +34,8 @@ VersionContext make_context(std::shared_ptr<BufferPool> pool, OpenChunks& open_c
       .cache_faults = metrics.counter("rangecache_cache_faults_total",
                                       "Failures of the cache disk that readers did not see"),
       .flights = metrics.gauge("rangecache_flights", "Ranges being fetched"),
+      .passthrough_files = metrics.gauge("rangecache_passthrough_files",
+                                         "Objects that the kernel reads by itself now"),
       .read_seconds = metrics.histogram("rangecache_read_seconds", "From read to answer"),
       .changed = nullptr};
 }

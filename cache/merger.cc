@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "cache/prove.h"
 #include "cache/verifier.h"
 
 namespace rangecache::cache {
@@ -161,8 +162,11 @@ bool Merger::merge(const VersionPtr& version, std::vector<ChunkPtr> sources) {
     storer_.end_merge(version, range, {}, {});
     return false;
   }
-  // Not taken for proved: its first reader proves that the copy is what was read here.
+  // Not taken for proved: the copy has to be what was read here. While it stands in the page cache
+  // that costs little, and the kernel may read a complete object by itself at its next open.
   ChunkPtr chunk(new Chunk(version.get(), range, *checksums, /*proved=*/false));
+  if (const auto file = store_.open_chunk(version->id(), range))
+    (void)prove(store_, file->get(), *chunk, {0, chunk->blocks.count()});  // else readers find out
   const std::size_t count = sources.size();
   if (!storer_.end_merge(version, range, std::move(chunk), std::move(sources))) return false;
   merged_chunks_.add(count);

@@ -1,5 +1,7 @@
 #include "cache/version.h"
 
+#include <sys/stat.h>
+
 #include <utility>
 
 #include "base/log.h"
@@ -43,6 +45,24 @@ class Version::FlightSink final : public FetchSink {
  private:
   const VersionPtr version_;
   const FlightPtr flight_;
+};
+
+/// Keeps the file of an object that the kernel reads by itself, and counts it.
+class Version::PassthroughFile {
+ public:
+  PassthroughFile(VersionPtr version, std::shared_ptr<const void> file)
+      : version_(std::move(version)), file_(std::move(file)) {
+    if (version_->passthrough_opens_++ == 0) version_->context_.passthrough_files.add(1);
+  }
+  ~PassthroughFile() {
+    if (--version_->passthrough_opens_ == 0) version_->context_.passthrough_files.add(-1);
+  }
+  PassthroughFile(const PassthroughFile&) = delete;
+  PassthroughFile& operator=(const PassthroughFile&) = delete;
+
+ private:
+  const VersionPtr version_;
+  const std::shared_ptr<const void> file_;
 };
 
 Version::Version(const VersionContext& context, std::shared_ptr<Origin> origin,
@@ -169,6 +189,22 @@ void Version::prefetch(ByteRange range) {
     coalescer_.prefetch(range, effects);
   }
   carry_out(std::move(effects));
+}
+
+std::optional<Slice> Version::whole_file() {
+  const ByteRange all{0, identity_.size};
+  if (all.empty()) return std::nullopt;
+  const ChunkPtr chunk = chunk_at(0);
+  // Reading a file to prove it is not for an open to wait for: reads do that, block by block.
+  if (!chunk || chunk->range != all || !chunk->blocks.proved(chunk->blocks_of(all)))
+    return std::nullopt;
+  auto slice = context_.open_chunks.slice(chunk, all);
+  if (!slice) return std::nullopt;  // a read meets the fault again and deals with it
+  struct stat status {};
+  if (fstat(slice->fd, &status) != 0 || static_cast<std::uint64_t>(status.st_size) != all.end)
+    return std::nullopt;
+  slice->owner = std::make_shared<PassthroughFile>(shared_from_this(), std::move(slice->owner));
+  return *std::move(slice);
 }
 
 void Version::finish(Read& read, Result<Slices> result) {

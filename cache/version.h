@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct VersionContext {
   Counter& stale_reads;
   Counter& cache_faults;
   Gauge& flights;
+  Gauge& passthrough_files;
   Histogram& read_seconds;
   /// The origin no longer has this version (412, or another validator in an answer).
   std::function<void(const std::shared_ptr<Version>&)> changed;
@@ -83,6 +85,12 @@ class Version : public std::enable_shared_from_this<Version> {
   void begin(const ReadPtr& read);
   void cancel(const ReadPtr& read);
   void prefetch(ByteRange range);
+  /// The object as one slice of one chunk file that holds nothing else, each block of it proved
+  /// since the start; nullopt if it is not so (yet). Such a file may be read without asking again.
+  /// Counted as long as the slice lives.
+  std::optional<Slice> whole_file() EXCLUDES(mu_);
+  /// How many slices of whole_file() there are.
+  std::int64_t passthrough_opens() const { return passthrough_opens_.load(); }
 
   /// Makes a fetch that was begun before the version was known one of this version's flights:
   /// forward its calls (on_head included) to the sink. nullptr: its bytes are not wanted.
@@ -124,7 +132,9 @@ class Version : public std::enable_shared_from_this<Version> {
 
  private:
   class FlightSink;
+  class PassthroughFile;
   friend class FlightSink;
+  friend class PassthroughFile;
 
   void carry_out(Effects effects);
   void start_fetch(const FlightPtr& flight);
@@ -138,6 +148,7 @@ class Version : public std::enable_shared_from_this<Version> {
   const VersionRecord identity_;  ///< only the fields that never change
   const bool no_store_;
   std::atomic<std::uint64_t> cached_bytes_{0};
+  std::atomic<std::int64_t> passthrough_opens_{0};
 
   mutable Mutex mu_;
   Heard heard_ GUARDED_BY(mu_);

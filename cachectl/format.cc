@@ -219,6 +219,21 @@ std::string format_stats(const std::string& stats_json) {
   return text + mounts_of(stats) + faults_of(stats);
 }
 
+namespace {
+
+std::string notes_on(const CachedObject& object) {
+  std::string notes;
+  if (!object.current) {
+    notes += "  (old version)";
+  } else if (object.fresh_for_s < 0) {
+    notes += "  (stale)";
+  }
+  if (object.passthrough) notes += "  (pass-through)";
+  return notes;
+}
+
+}  // namespace
+
 std::string format_objects(const std::vector<CachedObject>& objects) {
   if (objects.empty()) return "nothing is cached\n";
   std::string text =
@@ -229,10 +244,7 @@ std::string format_objects(const std::vector<CachedObject>& objects) {
                         human_bytes(static_cast<double>(object.info.size)),
                         percent(static_cast<double>(object.info.cached_bytes),
                                 static_cast<double>(object.info.size)),
-                        human_age(object.age_s), object.info.url,
-                        !object.current          ? "  (old version)"
-                        : object.fresh_for_s < 0 ? "  (stale)"
-                                                 : "");
+                        human_age(object.age_s), object.info.url, notes_on(object));
   }
   return text;
 }

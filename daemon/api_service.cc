@@ -171,6 +171,7 @@ void ApiService::cached_objects(std::string url_prefix, Callback<std::vector<Cac
                        .chunks = version->chunks().size(),
                        .age_s = std::max<std::int64_t>(0, now - heard.validated_s),
                        .current = heard.current,
+                       .passthrough = version->passthrough_opens() > 0,
                        .fresh_for_s = heard.fresh_until_s - now});
   }
   std::sort(objects.begin(), objects.end(),

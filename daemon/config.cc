@@ -31,6 +31,7 @@ struct Raw {
   double hedge = 5;
   bool daemonize = false;
   bool allow_other = false;
+  bool no_passthrough = false;
 };
 
 constexpr const char* kFooter = R"(Examples:
@@ -149,6 +150,9 @@ void declare(CLI::App& app, Raw& raw) {
   app.add_option("--log-file", raw.log_file, "Append the log here instead of stderr")
       ->type_name("FILE");
   app.add_flag("--allow-other", raw.allow_other, "Let other users read the mount");
+  app.add_flag("--no-passthrough", raw.no_passthrough,
+               "Answer all reads of the mount, also those of complete files that the kernel could "
+               "read by itself");
   app.add_flag("--daemonize", raw.daemonize, "Return once the mount is ready");
   app.add_option("mount", raw.mount, "What to mount (http, https, s3 or file URL), and where")
       ->group("")              // the usage line says it
@@ -351,6 +355,7 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
   config.log_file = raw.log_file;
   config.daemonize = raw.daemonize;
   config.allow_other = raw.allow_other;
+  config.passthrough = !raw.no_passthrough;
   config.urls_file = raw.urls;
   config.s3 = raw.s3;
 

@@ -27,6 +27,7 @@ struct Config {
   std::string log_file;  ///< empty: stderr
   bool daemonize = false;
   bool allow_other = false;
+  bool passthrough = true;  ///< the kernel reads complete files by itself where it can
   std::string url;        ///< empty: no mount at start
   std::string urls_file;  ///< a list of URLs to mount instead of `url`
   std::string mountpoint;

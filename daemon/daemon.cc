@@ -44,6 +44,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
   // A daemon that was started for a mount ends with it, as other FUSE programs do.
   Mounts::Options mount_options;
   mount_options.allow_other = config.allow_other;
+  mount_options.passthrough = config.passthrough;
   if (!config.mountpoint.empty()) mount_options.all_gone = begin_stop;
   daemon->mounts_ = std::make_unique<Mounts>(*daemon->cache_, std::move(mount_options));
   daemon->cache_->catalog().on_changed(

@@ -207,6 +207,11 @@ ReadTicket MountBackend::read(const fuse::NodePtr& file, fuse::Handle& handle, B
   return static_cast<OpenHandle&>(handle).reader.read(*node.snapshot, range, std::move(done));
 }
 
+std::optional<Slice> MountBackend::whole_file(const fuse::NodePtr& file) {
+  const cache::VersionPtr version = static_cast<const FileNode&>(*file).snapshot->version();
+  return version ? version->whole_file() : std::nullopt;
+}
+
 std::vector<std::pair<std::string, std::string>> MountBackend::extended_attributes(
     const fuse::NodePtr& node) {
   std::vector<std::pair<std::string, std::string>> attributes;

@@ -27,6 +27,7 @@ class MountBackend final : public fuse::Backend, public std::enable_shared_from_
   void open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse::Handle>> done) override;
   ReadTicket read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,
                   Callback<Slices> done) override;
+  std::optional<Slice> whole_file(const fuse::NodePtr& file) override;
   std::vector<std::pair<std::string, std::string>> extended_attributes(
       const fuse::NodePtr& node) override;
   fuse::FileSystemSpace space() override;

@@ -40,6 +40,7 @@ Result<MountInfo> Mounts::mount_now(MountSource source, const std::string& mount
   options.mount_point = mountpoint;
   options.fs_name = mount->info.url;
   options.allow_other = options_.allow_other;
+  options.passthrough = options_.passthrough;
   options.on_exit = [this, mountpoint] { loop_.post([this, mountpoint] { ended(mountpoint); }); };
   RC_ASSIGN(mount->session, fuse::Session::mount(mount->backend, std::move(options)));
   const MountInfo info = mount->info;

@@ -22,6 +22,7 @@ class Mounts {
  public:
   struct Options {
     bool allow_other = false;
+    bool passthrough = true;
     /// The last mount was ended from outside (fusermount3 -u). Called on "rc-mounts".
     std::function<void()> all_gone;
   };

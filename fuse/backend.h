@@ -69,6 +69,9 @@ class Backend {
   /// The slices cover `range` cut at the file's end.
   virtual ReadTicket read(const NodePtr& file, Handle& handle, ByteRange range,
                           Callback<Slices> done) = 0;
+  /// All of `file` as one slice that is a whole file on disk, of exactly the object's size: the
+  /// kernel may read it by itself from then on. nullopt if there is none, or reads are to be seen.
+  virtual std::optional<Slice> whole_file(const NodePtr& file) = 0;
   /// Extended attributes (user.rangecache.*) by full name.
   virtual std::vector<std::pair<std::string, std::string>> extended_attributes(
       const NodePtr& node) = 0;

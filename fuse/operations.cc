@@ -1,6 +1,7 @@
 #include "fuse/operations.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::size_t kNameMax = 255;
 constexpr std::uint64_t kStatfsBlock = 4096;
+constexpr std::uint32_t kOpenPassthrough = 1U << 7;  // FOPEN_PASSTHROUGH of Linux 6.9
 
 /// For every operation that would change something: EROFS, as on any read-only file system (libfuse
 /// would say ENOSYS for a missing one).
@@ -161,9 +163,18 @@ void Operations::getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
   fuse_reply_attr(request, &status, attribute_timeout_s(attributes));
 }
 
-void Operations::choose_open_mode(const Node&, fuse_file_info& info) {
-  info.keep_cache = 1;  // an inode is one version: what the kernel has cached of it stays right
-  info.noflush = 1;
+int Operations::reply_open(fuse_req_t request, std::uint64_t handle, std::int32_t backing_id) {
+  fuse_open_out reply{};
+  reply.fh = handle;
+  reply.open_flags = FOPEN_NOFLUSH;
+  if (backing_id != 0) {
+    reply.open_flags |= kOpenPassthrough;  // no other flag goes with it (fs/fuse/passthrough.c)
+    reply.padding = static_cast<std::uint32_t>(backing_id);  // its name before Linux 6.9
+  } else {
+    // An inode is one version: what the kernel has cached of it stays right.
+    reply.open_flags |= FOPEN_KEEP_CACHE;
+  }
+  return fuse_reply_buf(request, reinterpret_cast<const char*>(&reply), sizeof reply);
 }
 
 void Operations::open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
@@ -177,18 +188,20 @@ void Operations::open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
 
   const PendingRequestPtr pending = self.pending_.begin(request);
   self.backend_->open(
-      node, [&self, pending, node, reply = *info](Result<std::shared_ptr<Handle>> opened) mutable {
-        pending->finish([&self, node, reply, opened = std::move(opened)](fuse_req_t req) mutable {
+      node, [&self, pending, node, id](Result<std::shared_ptr<Handle>> opened) mutable {
+        pending->finish([&self, node, id, opened = std::move(opened)](fuse_req_t req) mutable {
           if (!opened) return reply_error(req, opened.error());
           auto file = std::make_shared<OpenFile>();
           file->node = node;
           file->handle = *std::move(opened);
           file->size = node->attributes().size;
-          choose_open_mode(*node, reply);
           const std::uint64_t handle = self.files_.add(std::move(file));
-          reply.fh = handle;
-          if (fuse_reply_open(req, &reply) != 0)
-            self.files_.remove(handle);  // no release will come
+          const std::int32_t backing_id =
+              self.open_modes_.open(id, [&] { return self.backend_->whole_file(node); });
+          if (self.reply_open(req, handle, backing_id) != 0) {  // no release will come
+            self.files_.remove(handle);
+            self.open_modes_.close(id);
+          }
         });
       });
   self.pending_.issued(pending, ReadTicket());
@@ -216,8 +229,9 @@ void Operations::read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t of
   self.pending_.issued(pending, std::move(ticket));
 }
 
-void Operations::release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  of(request).files_.remove(info->fh);
+void Operations::release(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
+  Operations& self = of(request);
+  if (self.files_.remove(info->fh)) self.open_modes_.close(id);
   fuse_reply_err(request, 0);
 }
 

@@ -5,9 +5,11 @@
 #include <memory>
 
 #include "fuse/backend.h"
+#include "fuse/backing_files.h"
 #include "fuse/fuse_api.h"
 #include "fuse/handle_table.h"
 #include "fuse/inode_table.h"
+#include "fuse/open_modes.h"
 #include "fuse/pending_requests.h"
 
 namespace rangecache::fuse {
@@ -33,6 +35,8 @@ class Operations {
 
   InodeTable& inodes() { return inodes_; }
   PendingRequests& pending() { return pending_; }
+  BackingFiles& backing_files() { return backing_files_; }
+  const OpenModes& open_modes() const { return open_modes_; }
   std::size_t open_handles() const { return files_.size() + directories_.size(); }
 
  private:
@@ -72,9 +76,8 @@ class Operations {
                    const NodePtr& node);
   void reply_listing(fuse_req_t request, fuse_ino_t id, std::size_t size, off_t offset,
                      std::uint64_t handle, Listing listing);
-  /// How an open of `node` is answered: the one place that chooses, per inode, how its bytes reach
-  /// the kernel.
-  static void choose_open_mode(const Node& node, fuse_file_info& info);
+  /// The answer to an open, and the one place that knows how an inode's bytes reach the kernel.
+  int reply_open(fuse_req_t request, std::uint64_t handle, std::int32_t backing_id);
 
   const std::shared_ptr<Backend> backend_;
   const Limits limits_;
@@ -82,6 +85,8 @@ class Operations {
   InodeTable inodes_;
   HandleTable<OpenFile> files_;
   HandleTable<OpenDirectory> directories_;
+  BackingFiles backing_files_;
+  OpenModes open_modes_{backing_files_};
   PendingRequests pending_;
 };
 

@@ -61,16 +61,16 @@ ssize_t plain_read(int fd, void* buffer, std::size_t size, void*) {
 // Set while this thread is in the answer to INIT.
 thread_local bool answering_init = false;
 
-/// libfuse 3.14 (Debian 12) takes FUSE_CAP_PARALLEL_DIROPS and does not tell the kernel, which then
-/// has one lookup at a time in a directory: one that waits for a silent server stops all the
-/// others.
+/// What libfuse 3.14 (Debian 12) does not say for us: it takes FUSE_CAP_PARALLEL_DIROPS and does
+/// not tell the kernel, which then has one lookup at a time in a directory (one that waits for a
+/// silent server stops all the others); and it does not know pass-through.
 ssize_t writev_init(int fd, iovec* pieces, int count) {
   fuse_init_out reply{};
   std::vector<iovec> patched(pieces, pieces + count);
-  if (count == 2 && pieces[1].iov_len <= sizeof reply &&
-      pieces[1].iov_len >= offsetof(fuse_init_out, flags) + sizeof reply.flags) {
+  if (count == 2 && pieces[1].iov_len == sizeof reply) {
     std::memcpy(&reply, pieces[1].iov_base, pieces[1].iov_len);
     reply.flags |= FUSE_PARALLEL_DIROPS;
+    BackingFiles::ask(reply);
     patched[1].iov_base = &reply;
   }
   return ::writev(fd, patched.data(), count);
@@ -221,6 +221,8 @@ Result<void> Session::Impl::start() {
   // Here a thread sleeps in epoll, where stop_event_ can wake it, and only when nothing is left to
   // read. One epoll a thread with EPOLLEXCLUSIVE: a request wakes one of them, not all.
   const int device = fuse_session_fd(session_);
+  operations_.backing_files().attach(device);
+  if (!options_.passthrough) operations_.backing_files().disable();
   CHECK(::fcntl(device, F_SETFL, ::fcntl(device, F_GETFL) | O_NONBLOCK) == 0);
   for (unsigned i = 0; i < std::max(options_.threads, 1U); ++i) {
     UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
@@ -347,7 +349,8 @@ void Session::Impl::invalidate(const NodePtr& version) {
 
 Session::Usage Session::Impl::usage() const {
   auto& operations = const_cast<Operations&>(operations_);
-  return {operations.inodes().size(), operations_.open_handles(), operations.pending().waiting()};
+  return {operations.inodes().size(), operations_.open_handles(), operations.pending().waiting(),
+          operations.open_modes().backed()};
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -25,6 +25,7 @@ struct SessionOptions {
   unsigned congestion_threshold = 48;  ///< from so many on the kernel reads no further ahead
   unsigned read_ahead_kb = 1024;       ///< of the kernel; more than it offers needs root
   unsigned start_timeout_ms = 10'000;  ///< for the kernel's first request
+  bool passthrough = true;             ///< the kernel reads complete files by itself where it can
   bool debug = false;                  ///< libfuse prints every request to stderr
   /// Called once, from a thread of the session, when the mount ended without unmount(): somebody
   /// ran `fusermount3 -u`. It must only post: calling unmount() from it would wait for itself.
@@ -68,6 +69,7 @@ class Session {
     std::size_t inodes = 0;   ///< the root included
     std::size_t handles = 0;  ///< open files and directories
     std::size_t waiting = 0;  ///< requests that the backend has not answered
+    std::size_t backed = 0;   ///< open inodes that the kernel reads by itself
   };
   Usage usage() const;
 

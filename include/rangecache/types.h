@@ -33,6 +33,7 @@ struct CachedObject {
   std::uint64_t chunks = 0;
   std::int64_t age_s = 0;        ///< since the origin last said that this version is current
   bool current = true;           ///< false: an old version that some handle may still read
+  bool passthrough = false;      ///< open in a mount, and read by the kernel itself
   std::int64_t fresh_for_s = 0;  ///< how long it may be used unasked; negative: stale since then
 };
 

@@ -1,6 +1,7 @@
 """The promises that only a real server, a real mount and real deaths can show."""
 
 import errno
+import hashlib
 import http.server
 import multiprocessing
 import os
@@ -200,6 +201,60 @@ class Freshness(IntegrationTest):
             return False
         except OSError:
             return True
+
+
+class Passthrough(IntegrationTest):
+    """Complete files are read by the kernel itself, and stay right whatever happens to them."""
+
+    SIZE = 8 * MIB
+
+    def setUp(self):
+        super().setUp()
+        self.source = write_random(os.path.join(self.root, "file.bin"), self.SIZE)
+        self.sum = sha256_of(self.source)
+        self.server = self.nginx()
+
+    def complete(self, mount):
+        """Reads the file, and waits until it is one chunk."""
+        self.assertEqual(self.sum, sha256_of(mount.path("file.bin")))
+        wait_until(lambda: mount.metric("rangecache_memory_bytes") == 0
+                   and mount.metric("rangecache_chunks") == 1, "its chunks are one file")
+
+    @staticmethod
+    def listed(mount):
+        return run(CACHECTL, "--socket", mount.socket, "ls").decode()
+
+    def test_it_is_shown_and_outlives_eviction_and_change(self):
+        mount = self.daemon(self.server.url, freshness="always").start()
+        self.complete(mount)
+        with open(mount.path("file.bin"), "rb", buffering=0) as old:
+            if mount.metric("rangecache_passthrough_files") == 0:
+                self.skipTest("the kernel does not read files by itself here: "
+                              "Linux 6.9 and CAP_SYS_ADMIN are needed")
+            self.assertIn("(pass-through)", self.listed(mount))
+            requests = mount.metric("rangecache_read_requests_total")
+            self.assertEqual(self.sum, sha256_of(mount.path("file.bin")))
+            self.assertEqual(requests, mount.metric("rangecache_read_requests_total"))
+
+            run(CACHECTL, "--socket", mount.socket, "evict", "--all")
+            self.assertGreaterEqual(mount.metric("rangecache_disk_bytes"), self.SIZE,
+                                    "the space of a file that is still read is still used")
+            self.assertEqual(self.sum, sha256_of(mount.path("file.bin")))
+
+            write_random(self.source, self.SIZE, seed=7)
+            new_sum = sha256_of(self.source)
+            self.assertEqual(new_sum, sha256_of(mount.path("file.bin")))
+            old.seek(0)
+            self.assertEqual(self.sum, hashlib.sha256(old.read()).hexdigest())
+        wait_until(lambda: mount.metric("rangecache_passthrough_files") == 0, "it is closed")
+        self.assertNotIn("(pass-through)", self.listed(mount))
+
+    def test_it_can_be_switched_off(self):
+        mount = self.daemon(self.server.url, no_passthrough=True).start()
+        self.complete(mount)
+        with open(mount.path("file.bin"), "rb") as file:
+            self.assertEqual(self.sum, hashlib.sha256(file.read()).hexdigest())
+            self.assertEqual(0, mount.metric("rangecache_passthrough_files"))
 
 
 class PinsAndQuotas(IntegrationTest):

@@ -108,6 +108,8 @@ TEST(CachectlFormat, OldVersionsAreMarked) {
   EXPECT_THAT(format_objects({object}), HasSubstr("0 s  http://h/f  (stale)"));
   object.fresh_for_s = 5;
   EXPECT_THAT(format_objects({object}), HasSubstr("http://h/f\n"));
+  object.passthrough = true;
+  EXPECT_THAT(format_objects({object}), HasSubstr("http://h/f  (pass-through)\n"));
   EXPECT_EQ(format_objects({}), "nothing is cached\n");
 }
 

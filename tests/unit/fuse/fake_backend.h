@@ -37,6 +37,7 @@ class FakeNode final : public Node {
   std::string content;
   std::shared_ptr<UniqueFd> file;  ///< the same bytes in a memfd
   std::map<std::string, std::shared_ptr<FakeNode>> children;
+  std::atomic<bool> complete{false};  ///< the kernel may read `file` by itself
 };
 
 /// A small tree in memory whose answers can be held back.
@@ -129,6 +130,13 @@ class FakeBackend final : public Backend {
     return {};
   }
 
+  std::optional<Slice> whole_file(const NodePtr& file) override {
+    ++whole_files_asked;
+    const auto& node = static_cast<const FakeNode&>(*file);
+    if (!node.complete) return std::nullopt;
+    return Slice{node.file->get(), 0, nullptr, node.content.size(), node.file};
+  }
+
   std::vector<std::pair<std::string, std::string>> extended_attributes(const NodePtr&) override {
     return {{"user.rangecache.etag", "\"abc\""}, {"user.rangecache.age", "17"}};
   }
@@ -177,6 +185,7 @@ class FakeBackend final : public Backend {
   std::atomic<bool> hold_lookups{false};
   std::atomic<bool> ignore_cancel{false};
   std::atomic<bool> list_with_nodes{true};
+  std::atomic<int> whole_files_asked{0};
   std::atomic<bool> cut_short{false};  ///< reads return one byte less than they must
 
  private:

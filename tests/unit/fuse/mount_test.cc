@@ -204,6 +204,99 @@ TEST_F(FuseMount, OpenHandleKeepsItsVersionAndItsPagesWhenTheFileChanges) {
   EXPECT_TRUE(half + rest == old_content);
 }
 
+/// Mounts, and tells whether the kernel reads complete files by itself here.
+class FusePassthrough : public FuseMount {
+ protected:
+  void mount() {
+    FuseMount::mount();
+    if (IsSkipped() || HasFatalFailure()) return;
+    backend_->put("probe", "x")->complete = true;
+    const UniqueFd probe(::open(in("probe").c_str(), O_RDONLY | O_CLOEXEC));
+    if (session_->usage().backed == 0)
+      GTEST_SKIP()
+          << "the kernel does not read complete files by itself (Linux 6.9, CAP_SYS_ADMIN)";
+  }
+  bool nobody_has_files_open() {
+    return eventually([&] { return session_->usage().handles == 0; });
+  }
+};
+
+TEST_F(FusePassthrough, CompleteFileIsReadWithoutTheBackend) {
+  const std::string content = pattern(5'000'017);
+  backend_->put("file", content)->complete = true;
+  mount();
+  if (IsSkipped()) return;
+  backend_->hold_reads = true;  // one that came would never be answered
+  EXPECT_TRUE(whole_file(in("file")) == content);
+  const UniqueFd file(::open(in("file").c_str(), O_RDONLY | O_CLOEXEC));
+  void* const map = ::mmap(nullptr, content.size(), PROT_READ, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(map, MAP_FAILED);
+  EXPECT_EQ(std::memcmp(map, content.data(), content.size()), 0);
+  ::munmap(map, content.size());
+  struct stat status {};
+  ASSERT_EQ(::fstat(file.get(), &status), 0);
+  EXPECT_EQ(status.st_size, 5'000'017);
+  EXPECT_EQ(status.st_mode, static_cast<mode_t>(S_IFREG | 0444));
+}
+
+TEST_F(FusePassthrough, AllHandlesOfAFileAgreeUntilTheLastIsClosed) {
+  const std::string content = pattern(300'000);
+  const auto node = backend_->put("file", content);
+  mount();
+  if (IsSkipped()) return;
+  ASSERT_TRUE(nobody_has_files_open());
+  std::string bytes(1000, '\0');
+  {
+    const UniqueFd before(::open(in("file").c_str(), O_RDONLY | O_CLOEXEC));
+    node->complete = true;
+    const UniqueFd after(::open(in("file").c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_TRUE(after) << std::strerror(errno);
+    EXPECT_EQ(session_->usage().backed, 0U);
+    EXPECT_EQ(::pread(before.get(), bytes.data(), 1000, 1000), 1000);
+    EXPECT_EQ(::pread(after.get(), bytes.data(), 1000, 200'000), 1000);
+    EXPECT_EQ(bytes, content.substr(200'000, 1000));
+  }
+  ASSERT_TRUE(nobody_has_files_open());
+  {
+    const UniqueFd backed(::open(in("file").c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(session_->usage().backed, 1U);
+    node->complete = false;  // evicted, say
+    const UniqueFd too(::open(in("file").c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_TRUE(too) << std::strerror(errno);
+    EXPECT_EQ(session_->usage().backed, 1U);
+    backend_->hold_reads = true;
+    EXPECT_EQ(::pread(too.get(), bytes.data(), 1000, 100'000), 1000);
+    EXPECT_EQ(bytes, content.substr(100'000, 1000));
+    backend_->hold_reads = false;
+  }
+  ASSERT_TRUE(nobody_has_files_open());
+  EXPECT_EQ(session_->usage().backed, 0U);
+  EXPECT_TRUE(whole_file(in("file")) == content);
+}
+
+TEST_F(FusePassthrough, ManyOpenOneFileAtOnceAndItMayBecomeCompleteMeanwhile) {
+  const std::string content = pattern(200'000);
+  const auto node = backend_->put("file", content);
+  mount();
+  if (IsSkipped()) return;
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 8; ++i) {
+    readers.emplace_back([&] {
+      for (int round = 0; round < 300; ++round)
+        if (whole_file(in("file")) != content) ++wrong;
+    });
+  }
+  for (int round = 0; round < 300; ++round) {
+    node->complete = round % 2 == 0;
+    if (whole_file(in("file")) != content) ++wrong;
+  }
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(wrong, 0);
+  ASSERT_TRUE(nobody_has_files_open());
+  EXPECT_EQ(session_->usage().backed, 0U);
+}
+
 TEST_F(FuseMount, InvalidationMakesTheNextOpenLookUpAgain) {
   const auto old_version = backend_->put("file", "old", 3'600'000);
   mount();

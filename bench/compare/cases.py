@@ -1,0 +1,104 @@
+"""The cases of the comparison: which work, at which origin, by whom, and what counts."""
+
+import dataclasses
+from typing import Callable
+
+import contenders as c
+import workloads as w
+
+MOUNTS = (c.Rangecache, c.Rclone, c.Httpdirfs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+    large_mib: int        # a file for streams and random reads
+    shared_mib: int       # a file for many readers
+    folders: int          # of a tree,
+    files: int            # with so many files each
+    small: int            # files of 64 KiB for many readers; a twentieth of them for one
+    rows: int             # of the database, about 1 KiB each
+    fio_s: int
+    repeats: int
+
+
+FULL = Scale(1024, 64, 20, 100, 2000, 200_000, 5, 3)
+SMOKE = Scale(64, 16, 4, 25, 100, 20_000, 1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    origin: str                      # near or far
+    who: tuple
+    work: Callable                   # (contender, scale) -> figures
+    shown: str                       # the figure in the table
+    unit: str
+    more_is_better: bool = False
+    complete: bool = False           # everything is read once before, and the page cache dropped
+    restart: bool = False            # and the program started anew
+    asked: Callable = lambda scale: 0  # bytes that the program reads; 0: not compared
+
+
+def _large(scale):
+    return scale.large_mib * w.MIB
+
+
+def _rate(name, size_mib):
+    def work(contender, scale):
+        figures = w.sequential(contender, name)
+        figures["mb_s"] = size_mib(scale) * w.MIB / 1e6 / figures["seconds"]
+        return figures
+    return work
+
+
+def _fio(pattern, block, jobs, warm):
+    return lambda contender, scale: w.fio(contender, "large.bin", pattern, block, jobs,
+                                          scale.fio_s if warm else 0)
+
+
+def _small(count, readers):
+    return lambda contender, scale: w.small_files(
+        contender, [f"small/{i:05}.bin" for i in range(count(scale))], readers)
+
+
+CACHED = (c.Native, c.Rangecache, c.RangecacheWithoutPassthrough, c.Rclone, c.Httpdirfs)
+
+CASES = (
+    Case("cold sequential, near", "near", (c.Curl, c.Aria2) + MOUNTS + (c.NginxSlice,),
+         _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
+    Case("cold sequential, far", "far", (c.Curl, c.Aria2) + MOUNTS + (c.NginxSlice,),
+         _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
+    Case("open and first 4 KiB, far", "far", MOUNTS + (c.NginxSlice,),
+         lambda contender, scale: w.first_bytes(contender, [f"first/{i}.bin" for i in range(12)]),
+         "p50_ms", "ms"),
+    Case("200 random 64 KiB, far", "far", MOUNTS + (c.NginxSlice,),
+         lambda contender, scale: w.random_reads(contender, "large.bin", scale.large_mib * w.MIB),
+         "p50_ms", "ms", asked=lambda scale: 200 * 64 * w.KIB),
+    Case("16 readers of one cold file, far", "far", MOUNTS,
+         lambda contender, scale: w.many_readers(contender, "shared.bin"), "seconds", "s",
+         asked=lambda scale: scale.shared_mib * w.MIB),
+    Case("find in a cold tree, far", "far", MOUNTS,
+         lambda contender, scale: w.walk(contender, "tree", scale.folders * scale.files),
+         "seconds", "s"),
+    Case("small files, one reader, far", "far", MOUNTS, _small(lambda s: s.small // 20, 1),
+         "seconds", "s", asked=lambda scale: scale.small // 20 * 64 * w.KIB),
+    Case("small files, 16 readers, far", "far", MOUNTS, _small(lambda s: s.small, 16),
+         "seconds", "s", asked=lambda scale: scale.small * 64 * w.KIB),
+    Case("300 look-ups in SQLite, far", "far", MOUNTS,
+         lambda contender, scale: w.index_lookups(contender, "rows.db", scale.rows), "seconds", "s"),
+    Case("complete, sequential", "near", CACHED, _rate("large.bin", lambda s: s.large_mib), "mb_s",
+         "MB/s", more_is_better=True, complete=True),
+    Case("complete, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, False), "iops",
+         "reads/s", more_is_better=True, complete=True),
+    Case("complete, random 4 KiB, 8 jobs", "near", CACHED, _fio("randread", "4k", 8, False), "iops",
+         "reads/s", more_is_better=True, complete=True),
+    Case("complete, sequential 256 KiB, 4 jobs", "near", CACHED, _fio("read", "256k", 4, False),
+         "mb_s", "MB/s", more_is_better=True, complete=True),
+    Case("hot, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, True), "iops",
+         "reads/s", more_is_better=True, complete=True),
+    Case("hot, random 4 KiB, 8 jobs", "near", CACHED, _fio("randread", "4k", 8, True), "iops",
+         "reads/s", more_is_better=True, complete=True),
+    Case("restart, then re-read", "near", MOUNTS, _rate("large.bin", lambda s: s.large_mib), "mb_s",
+         "MB/s", more_is_better=True, complete=True, restart=True, asked=_large),
+)

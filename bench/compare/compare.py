@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Compares rangecache with other caches and with the limits of the machine, side by side in one run.
+
+  bench/compare/compare.py                       all cases (about 20 minutes); as root
+  bench/compare/compare.py --smoke               small files, one repeat: does everything run?
+  bench/compare/compare.py --only "cold|SQLite"  cases whose name matches
+
+Each contender does each case in turn, from an empty cache directory (or a complete one, where the case says
+so) and with the page cache dropped; then the next repeat. The table shows medians, their range, and ratios to
+the best of the others; --json and --svg write the same for programs and for the README."""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import sqlite3
+import statistics
+import sys
+import tempfile
+
+import contenders
+import report
+import workloads
+from cases import CASES, FULL, SMOKE
+from origins import Origin, why_no_far
+
+FAR_DELAY_S, FAR_RATE = 0.030, 100_000_000
+
+
+def random_file(path, size):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    bytes_of = random.Random(path)
+    with open(path, "wb") as file:
+        for begin in range(0, size, workloads.MIB):
+            file.write(bytes_of.randbytes(min(workloads.MIB, size - begin)))
+
+
+def make_files(root, scale):
+    random_file(f"{root}/large.bin", scale.large_mib * workloads.MIB)
+    random_file(f"{root}/shared.bin", scale.shared_mib * workloads.MIB)
+    for i in range(12):
+        random_file(f"{root}/first/{i}.bin", 2 * workloads.MIB)
+    for i in range(scale.small):
+        random_file(f"{root}/small/{i:05}.bin", 64 * workloads.KIB)
+    for folder in range(scale.folders):
+        for file in range(scale.files):
+            random_file(f"{root}/tree/{folder:02}/{file:03}.txt", 100 + file)
+    database = sqlite3.connect(f"{root}/rows.db")
+    database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)")
+    body = random.Random(1)
+    database.executemany("INSERT INTO t VALUES (?, ?)",
+                         ((i, body.randbytes(1000)) for i in range(scale.rows)))
+    database.commit()
+    database.close()
+
+
+def run_once(kind, case, origin, scale):
+    """One contender, one case, one repeat: the figures, with what it cost."""
+    contender = kind()
+    try:
+        contender.start(origin)
+        if case.complete:
+            if contender.kind != "native":
+                workloads.read_through(contender.path("large.bin"))
+                if hasattr(contender, "complete"):
+                    contender.complete()
+            else:
+                contender.path("large.bin")
+            if case.restart:
+                contender.stop()
+                contender.start(origin)
+        workloads.drop_page_cache()
+        origin.forget()
+        before = contenders.cpu_seconds(contender.pids())
+        tools_before = contenders.Tool.children_cpu() if contender.kind == "tool" else 0
+        figures = case.work(contender, scale)
+        figures["cpu_s"] = (contenders.Tool.children_cpu() - tools_before
+                            if contender.kind == "tool"
+                            else contenders.cpu_seconds(contender.pids()) - before)
+        figures["memory_bytes"] = contenders.peak_memory(contender.pids())
+        figures["origin_requests"], figures["origin_bytes"] = origin.traffic()
+        return figures
+    finally:
+        contender.discard()
+
+
+def median_of(runs):
+    """Of each figure: median, least and most."""
+    return {key: {"median": statistics.median(values), "min": min(values), "max": max(values)}
+            for key in runs[0]
+            for values in [[run[key] for run in runs]]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="small files and one repeat")
+    parser.add_argument("--only", default="", metavar="REGEX", help="cases whose name matches")
+    parser.add_argument("--who", default="", metavar="REGEX", help="contenders whose name matches")
+    parser.add_argument("--repeats", type=int, help="of each case (default 3)")
+    parser.add_argument("--build", default="build/dev", help="where rangecache was built")
+    parser.add_argument("--json", metavar="FILE", help="write all figures here")
+    parser.add_argument("--svg", metavar="FILE", help="write a chart here")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("compare.py: run as root: it drops the page cache between runs")
+    contenders.Rangecache.build = arguments.build
+    scale = SMOKE if arguments.smoke else FULL
+    repeats = arguments.repeats or scale.repeats
+
+    root = tempfile.mkdtemp(prefix="rangecache-bench-files-")
+    os.chmod(root, 0o755)
+    origins, results = {}, []
+    try:
+        cases = [case for case in CASES if re.search(arguments.only, case.name)]
+        for kind in contenders.ALL:
+            if reason := kind.why_not():
+                print(f"skipped: {kind.name}: {reason}", flush=True)
+        make_files(root, scale)
+        origins["near"] = Origin("near", root)
+        if reason := why_no_far():
+            print(f"skipped: all cases at the far origin: {reason}", flush=True)
+        else:
+            origins["far"] = Origin("far", root, FAR_DELAY_S, FAR_RATE)
+        for case in cases:
+            if case.origin not in origins:
+                continue
+            kinds = [kind for kind in case.who
+                     if not kind.why_not() and re.search(arguments.who, kind.name)]
+            runs = {kind.name: [] for kind in kinds}
+            failures = {}
+            for _ in range(repeats):
+                for kind in kinds:
+                    if kind.name in failures:
+                        continue
+                    try:
+                        runs[kind.name].append(run_once(kind, case, origins[case.origin], scale))
+                    except Exception as failure:  # one contender's failure is a result
+                        failures[kind.name] = str(failure) or type(failure).__name__
+            result = report.Result(case, scale, {name: median_of(each) for name, each
+                                                 in runs.items() if each}, failures)
+            results.append(result)
+            print(report.table(result), flush=True)
+    finally:
+        for origin in origins.values():
+            origin.stop()
+        shutil.rmtree(root, ignore_errors=True)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump([result.as_json() for result in results], file, indent=1)
+    if arguments.svg:
+        with open(arguments.svg, "w", encoding="utf-8") as file:
+            file.write(report.chart(results))
+    if any("rangecache" in result.failures for result in results):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""What is compared: each shows an origin's files as paths or URLs, and is started and stopped anew for every run."""
+
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+
+from origins import SLICE, Nginx, await_port, free_port, stop_process
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pids):
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                fields = stat.read().rsplit(")", 1)[1].split()
+        except FileNotFoundError:
+            continue
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def peak_memory(pids):
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+                for line in status:
+                    if line.startswith("VmHWM:"):
+                        total += int(line.split()[1]) * 1024
+        except FileNotFoundError:
+            pass
+    return total
+
+
+class Contender:
+    """One program. `kind` is "mount" (paths), "url" (a caching proxy) or "tool" (a downloader)."""
+
+    name = ""
+    kind = "mount"
+    program = ""
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="rangecache-bench-")
+        os.chmod(self.directory, 0o755)
+        self.mountpoint = self.make("mnt")
+        self.process = None
+
+    @classmethod
+    def why_not(cls):
+        if not shutil.which(cls.program, path=os.environ.get("PATH", "") + ":/usr/sbin"):
+            return f"{cls.program} is not installed"
+        return None
+
+    def make(self, name):
+        path = os.path.join(self.directory, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def command(self, origin):
+        raise NotImplementedError
+
+    def start(self, origin):
+        self.process = subprocess.Popen(self.command(origin), stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 20
+        while not os.path.ismount(self.mountpoint):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{self.name} does not mount")
+            time.sleep(0.02)
+
+    def path(self, name):
+        return os.path.join(self.mountpoint, name)
+
+    def pids(self):
+        return [self.process.pid] if self.process else []
+
+    def complete(self):
+        """Waits until what was read is kept as it will be kept."""
+
+    def stop(self):
+        """Ends the program; its cache stays."""
+        if self.process:
+            if os.path.ismount(self.mountpoint):
+                subprocess.run(["fusermount3", "-u", "-z", self.mountpoint], check=False,
+                               stderr=subprocess.DEVNULL)
+            stop_process(self.process)
+            self.process = None
+
+    def discard(self):
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Rangecache(Contender):
+    name = "rangecache"
+    build = "build/dev"
+    options = ()
+
+    def __init__(self):
+        super().__init__()
+        self.socket = os.path.join(self.directory, "socket")
+
+    @classmethod
+    def why_not(cls):
+        if not os.path.exists(os.path.join(cls.build, "daemon/rangecached")):
+            return f"{cls.build} has no rangecached"
+        return None
+
+    def command(self, origin):
+        return [os.path.join(self.build, "daemon/rangecached"), "--cache-dir", self.make("cache"),
+                "--socket", self.socket, "--cache-size", "8GiB", "--keep-free", "0", "--freshness",
+                "ttl=1h", "--merge-rate", "1GiB", "--log-level", "error", *self.options, origin.url,
+                self.mountpoint]
+
+    def metric(self, name):
+        text = subprocess.run([os.path.join(self.build, "cachectl/cachectl"), "--socket",
+                               self.socket, "stats", "--prometheus"], check=True,
+                              stdout=subprocess.PIPE).stdout.decode()
+        for line in text.splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        return 0
+
+    def complete(self):
+        end = time.monotonic() + 60
+        seen = None
+        while time.monotonic() < end:  # until nothing is written or joined any more
+            now = (self.metric("rangecache_memory_bytes"), self.metric("rangecache_chunks"))
+            if now == seen and now[0] == 0:
+                return
+            seen = now
+            time.sleep(1.5)
+
+
+class RangecacheWithoutPassthrough(Rangecache):
+    name = "rangecache, no pass-through"
+    options = ("--no-passthrough",)
+
+
+class Rclone(Contender):
+    name = program = "rclone"
+
+    def command(self, origin):
+        return ["rclone", "mount", "--config", "/dev/null", "--http-url", origin.url, ":http:",
+                self.mountpoint, "--vfs-cache-mode", "full", "--cache-dir", self.make("cache"),
+                "--read-only", "--vfs-cache-max-size", "8G", "--dir-cache-time", "1h",
+                "--attr-timeout", "1h"]
+
+
+class Httpdirfs(Contender):
+    name = program = "httpdirfs"
+
+    def command(self, origin):
+        return ["httpdirfs", "-f", "--cache", "--cache-location", self.make("cache"),
+                "--max-conns", "16", origin.url, self.mountpoint]
+
+
+class NginxSlice(Contender):
+    name, program, kind = "nginx slice", "nginx", "url"
+
+    def start(self, origin):
+        self.port = free_port()
+        root = self.make("nginx")
+        self.nginx = Nginx(root, SLICE.format(root=root, port=self.port, origin=origin.port))
+        self.process = self.nginx.process
+        await_port(self.port, self.process)
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+    def pids(self):
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        with open(children, encoding="utf-8") as file:
+            return [int(pid) for pid in file.read().split()]
+
+
+class Tool(Contender):
+    """Has nothing to start; download(url, target) is the work."""
+
+    kind = "tool"
+
+    def start(self, origin):
+        self.origin = origin
+
+    def pids(self):
+        return []
+
+    def stop(self):
+        pass
+
+    @staticmethod
+    def children_cpu():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+
+class Curl(Tool):
+    name = program = "curl"
+
+    def download(self, name):
+        subprocess.run(["curl", "-s", "-o", "/dev/null", self.origin.url + name], check=True)
+
+
+class Aria2(Tool):
+    name, program = "aria2c -x16", "aria2c"
+
+    def download(self, name):
+        subprocess.run(["aria2c", "-q", "-x16", "-s16", "-k1M", "--file-allocation=none",
+                        "--allow-overwrite=true", "-d", self.make("out"), self.origin.url + name],
+                       check=True)
+
+
+class Native(Contender):
+    """The files themselves: the limit of what is cached. A copy, so that its pages are its own."""
+
+    name = "native"
+    kind = "native"
+
+    @classmethod
+    def why_not(cls):
+        return None
+
+    def start(self, origin):
+        self.files = origin.files
+
+    def path(self, name):
+        copy = os.path.join(self.mountpoint, name)
+        if not os.path.exists(copy):
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            shutil.copyfile(os.path.join(self.files, name), copy)
+        return copy
+
+    def pids(self):
+        return []
+
+
+ALL = (Native, Curl, Aria2, Rangecache, RangecacheWithoutPassthrough, Rclone, Httpdirfs, NginxSlice)

@@ -34,7 +34,7 @@ class IoUringWriter final : public ChunkWriter {
 
   void run();
   void begin_queued() EXCLUDES(mu_);
-  void begin(ChunkWrite write);
+  void begin(ChunkWrite write, bool disk_keeps_up);
   void advance(Job* job, int result);
   void submit_open(Job* job);
   void submit_write(Job* job);
@@ -51,6 +51,7 @@ class IoUringWriter final : public ChunkWriter {
   UniqueFd wake_;
   std::uint64_t wake_value_ = 0;
   std::size_t in_flight_ = 0;  // the thread's
+  bool direct_works_ = true;   // the same
 
   Mutex mu_;
   CondVar idle_;

@@ -5,31 +5,137 @@
 namespace rangecache::cache {
 namespace {
 
-constexpr std::uint64_t kSlack = 1 << 20;  // how far the kernel's own read-ahead reorders
+/// How far the requests of the kernel's own read-ahead overtake one another.
+constexpr std::uint64_t kSlack = 1 << 20;
+/// So many reads in a row must have ended where the one before began.
+constexpr int kStepsToBackward = 2;
+/// So many equal distances make a stride.
+constexpr int kRepeatsToStride = 3;
+constexpr std::uint64_t kMaxStrides = 32;
+
+/// Whether `read` begins where `before` ended. Readers that do not care for pages may begin in its
+/// last.
+bool follows(ByteRange before, ByteRange read) {
+  constexpr std::uint64_t kPage = 4096;
+  return read.begin <= before.end && before.end < read.begin + kPage && read.end > before.end;
+}
 
 }  // namespace
 
-ByteRange ReadAhead::next(ByteRange read) {
-  const bool continues = read.begin <= stream_end_ + kSlack && read.end + kSlack >= stream_end_;
-  if (!continues) {
-    stream_end_ = read.end;
-    frontier_ = read.end;
-    window_ = 0;
-    sequential_reads_ = 0;
-    return {};
+std::vector<ByteRange> ReadAhead::next(ByteRange read) {
+  ++clock_;
+  if (Stream* stream = stream_of(read)) {
+    stream->used = clock_;
+    return go_on(*stream, read);
   }
-  const bool advances = read.end > stream_end_;
-  stream_end_ = std::max(stream_end_, read.end);
-  frontier_ = std::max(frontier_, stream_end_);
-  // A file's first read says nothing yet (a header is looked at everywhere); the next one does.
-  if (!advances || ++sequential_reads_ < 2) return {};
+  return stray(read);
+}
 
-  // Ask again when half of the window is used up, so that the pipe never runs dry.
-  if (frontier_ - stream_end_ > window_ / 2) return {};
-  // It has doubled only when that much was used: a stream that stops wastes about what it has read.
-  window_ = window_ == 0 ? options_.initial_window : std::min(window_ * 2, options_.max_window);
-  const ByteRange ahead{frontier_, stream_end_ + window_};
-  frontier_ = ahead.end;
+bool ReadAhead::joins(const Stream& stream, ByteRange read) const {
+  const ByteRange covered = stream.covered;
+  // Of a short stream only what is near goes on: else random reads in its neighbourhood would.
+  const std::uint64_t slack = std::min(kSlack, stream.bytes);
+  const bool touches = read.begin <= covered.end && covered.begin <= read.end;
+  switch (stream.direction) {
+    case Direction::kUnknown:  // random reads may well overlap; they seldom begin at another's end
+      return covered.contains(read) || follows(covered, read) || follows(read, covered);
+    case Direction::kForward:
+      return touches || (read.begin >= covered.end && read.begin - covered.end <= slack);
+    case Direction::kBackward:
+      return touches || (read.end <= covered.begin && covered.begin - read.end <= slack);
+  }
+  return false;
+}
+
+/// Of several, the one that was used last.
+ReadAhead::Stream* ReadAhead::stream_of(ByteRange read) {
+  Stream* best = nullptr;
+  for (Stream& stream : streams_)
+    if (joins(stream, read) && (!best || stream.used > best->used)) best = &stream;
+  return best;
+}
+
+std::vector<ByteRange> ReadAhead::go_on(Stream& stream, ByteRange read) {
+  const ByteRange before = stream.covered;
+  if (!before.contains(read)) stream.bytes += read.size();
+  stream.covered = {std::min(before.begin, read.begin), std::max(before.end, read.end)};
+  const bool up = stream.covered.end > before.end, down = stream.covered.begin < before.begin;
+  if (stream.direction == Direction::kUnknown) {
+    if (down && !up) ++stream.steps_down;
+    if (up) {
+      stream.direction = Direction::kForward;
+      stream.frontier = stream.covered.end;
+    } else if (stream.steps_down >= kStepsToBackward) {
+      stream.direction = Direction::kBackward;
+      stream.frontier = stream.covered.begin;
+    }
+  }
+  if (stream.direction == Direction::kForward ? !up : !down) return {};
+  return ahead_of(stream);
+}
+
+std::vector<ByteRange> ReadAhead::ahead_of(Stream& stream) {
+  const std::uint64_t window =
+      std::min(std::max(kFactor * stream.bytes, kMinWindow), options_.max_window);
+  if (stream.direction == Direction::kForward) {
+    const std::uint64_t at = stream.covered.end;
+    stream.frontier = std::max(stream.frontier, at);
+    // Asked again when half of the window is used up, so that the pipe never runs dry.
+    if (stream.frontier - at > stream.window / 2) return {};
+    stream.window = window;
+    const ByteRange ahead{stream.frontier, at + window};
+    if (ahead.empty()) return {};
+    stream.frontier = ahead.end;
+    return {ahead};
+  }
+  if (stream.direction == Direction::kBackward) {
+    const std::uint64_t at = stream.covered.begin;
+    stream.frontier = std::min(stream.frontier, at);
+    if (at - stream.frontier > stream.window / 2) return {};
+    stream.window = window;
+    const ByteRange ahead{at - std::min(window, at), stream.frontier};
+    if (ahead.empty()) return {};
+    stream.frontier = ahead.begin;
+    return {ahead};
+  }
+  return {};
+}
+
+std::vector<ByteRange> ReadAhead::stray(ByteRange read) {
+  if (streams_.size() < kMaxStreams) {
+    streams_.emplace_back();
+  } else {
+    std::iter_swap(
+        std::min_element(streams_.begin(), streams_.end(),
+                         [](const Stream& a, const Stream& b) { return a.used < b.used; }),
+        std::prev(streams_.end()));
+    streams_.back() = {};
+  }
+  streams_.back().covered = read;
+  streams_.back().bytes = read.size();
+  streams_.back().used = clock_;
+
+  const auto distance = static_cast<std::int64_t>(read.begin - last_stray_.begin);
+  const bool again = distance == stride_ && read.size() == last_stray_.size();
+  repeats_ = again ? repeats_ + 1 : 1;
+  stride_ = distance;
+  last_stray_ = read;
+  if (!again) strides_asked_ = 0;
+  if (strides_asked_ > 0) --strides_asked_;  // this one was asked for
+  if (repeats_ < kRepeatsToStride) return {};
+
+  const std::uint64_t wanted =
+      std::min({static_cast<std::uint64_t>(repeats_), kMaxStrides,
+                std::max<std::uint64_t>(1, options_.max_window / read.size())});
+  if (strides_asked_ > wanted / 2) return {};
+  std::vector<ByteRange> ahead;
+  for (std::uint64_t i = strides_asked_ + 1; i <= wanted; ++i) {
+    const std::int64_t shift = stride_ * static_cast<std::int64_t>(i);
+    if (shift < 0 && read.begin < static_cast<std::uint64_t>(-shift)) break;
+    const std::uint64_t begin = read.begin + static_cast<std::uint64_t>(shift);
+    ahead.push_back({begin, begin + read.size()});
+  }
+  strides_asked_ = wanted;
   return ahead;
 }
 

@@ -1,37 +1,70 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "rangecache/byte_range.h"
 
 namespace rangecache::cache {
 
-/// Watches the reads of one handle and says what to fetch before it is asked for.
+/// Watches the reads of one open object and says what to fetch before it is asked for.
 ///
-///     reads      |--1--|--2--|--3--|
-///     window                       |=========|         doubles while it is used
-///     asked for already                      ^ frontier
+///     reads    |--1--|--2--|--3--|                  forward; backward is the mirror image
+///     window                     |=========|        up to kFactor times what the stream has read
+///     asked for already                    ^ frontier
 ///
-/// Sequential with some reordering (kernel read-ahead runs requests side by side) counts as a
-/// stream; the first read elsewhere ends it. Pure; the caller serialises.
+///     reads    |1|     |2|     |3|     |4|          strided: the next ones at the same distance
+///
+/// All handles of an object share one: where several read the same place, the kernel spreads the
+/// requests of one page cache over their handles, and none of them alone looks like a stream. So
+/// many streams are told apart (of several readers, or interleaved on one handle), each by the
+/// place where it goes on. Reads of a stream may come reordered, as the kernel's own
+/// read-ahead sends them side by side. What goes on nowhere is random: nothing is fetched for it.
+///
+/// Pure; the caller serialises.
 class ReadAhead {
  public:
   struct Options {
-    std::uint64_t initial_window = 1 << 20;
     std::uint64_t max_window = 64 << 20;
   };
+  /// A stream that stops leaves at most this many times what it has read (and kMinWindow).
+  static constexpr std::uint64_t kFactor = 4;
+  static constexpr std::uint64_t kMinWindow = 64 << 10;
+  static constexpr std::size_t kMaxStreams = 32;
+
   explicit ReadAhead(Options options) : options_(options) {}
 
-  /// Notes a read; returns the range to fetch ahead now (empty: nothing). May end beyond the
+  /// Notes a read; returns the ranges to fetch ahead now, mostly none. They may end beyond the
   /// object.
-  ByteRange next(ByteRange read);
+  std::vector<ByteRange> next(ByteRange read);
 
  private:
+  enum class Direction { kUnknown, kForward, kBackward };
+  struct Stream {
+    ByteRange covered;        ///< from its first byte to its last
+    std::uint64_t bytes = 0;  ///< that were read of it
+    Direction direction = Direction::kUnknown;
+    int steps_down = 0;          ///< reads that ended where it began
+    std::uint64_t frontier = 0;  ///< up to (down to) here bytes were asked for ahead
+    std::uint64_t window = 0;    ///< the last one
+    std::uint64_t used = 0;      ///< when; the least goes first
+  };
+
+  Stream* stream_of(ByteRange read);
+  bool joins(const Stream& stream, ByteRange read) const;
+  std::vector<ByteRange> go_on(Stream& stream, ByteRange read);
+  std::vector<ByteRange> ahead_of(Stream& stream);
+  std::vector<ByteRange> stray(ByteRange read);
+
   const Options options_;
-  std::uint64_t stream_end_ = 0;  ///< the highest byte that the stream has read
-  std::uint64_t frontier_ = 0;    ///< up to here bytes were asked for ahead
-  std::uint64_t window_ = 0;      ///< 0: no stream
-  int sequential_reads_ = 0;
+  std::vector<Stream> streams_;
+  std::uint64_t clock_ = 0;
+
+  // Of the reads that belong to no stream:
+  ByteRange last_stray_;
+  std::int64_t stride_ = 0;
+  int repeats_ = 0;                  ///< of the same distance
+  std::uint64_t strides_asked_ = 0;  ///< so many reads from the last one on were asked for ahead
 };
 
 }  // namespace rangecache::cache

@@ -191,6 +191,13 @@ void Snapshot::prefetch(ByteRange range) {
   if (auto known = version()) known->prefetch(range);
 }
 
+std::shared_ptr<SharedReadAhead> Snapshot::read_ahead(ReadAhead::Options options) {
+  MutexLock lock(mu_);
+  auto shared = read_ahead_.lock();
+  if (!shared) read_ahead_ = shared = std::make_shared<SharedReadAhead>(options);
+  return shared;
+}
+
 void Snapshot::cancel(const ReadPtr& read) {
   VersionPtr version;
   bool waiting = false;

@@ -10,6 +10,7 @@
 #include "base/origin.h"
 #include "base/read_ticket.h"
 #include "cache/read.h"
+#include "cache/shared_read_ahead.h"
 #include "cache/version.h"
 
 namespace rangecache::cache {
@@ -61,6 +62,8 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   ReadTicket read(ByteRange range, Callback<Slices> done) EXCLUDES(mu_);
   /// Fetches ahead; nothing while unbound.
   void prefetch(ByteRange range) EXCLUDES(mu_);
+  /// What the open handles of this object share: kept by them, made by the first.
+  std::shared_ptr<SharedReadAhead> read_ahead(ReadAhead::Options options) EXCLUDES(mu_);
 
  private:
   class FirstContact;
@@ -84,6 +87,7 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   std::int64_t believed_until_s_ GUARDED_BY(mu_) = 0;
   bool stale_ GUARDED_BY(mu_) = false;   ///< the listed size was not true any more
   bool asking_ GUARDED_BY(mu_) = false;  ///< a first contact is under way
+  std::weak_ptr<SharedReadAhead> read_ahead_ GUARDED_BY(mu_);
   std::vector<ReadPtr> reads_ GUARDED_BY(mu_);
   std::vector<Callback<void>> binds_ GUARDED_BY(mu_);
 };

@@ -24,10 +24,9 @@ ObjectInfo info_of(const cache::Version& version) {
 class ApiFile final : public OpenFile {
  public:
   ApiFile(cache::SnapshotPtr pinned, ObjectInfo object, cache::ReadAhead::Options options)
-      : snapshot(std::move(pinned)), reader(options), info_(std::move(object)) {}
+      : reader(std::move(pinned), options), info_(std::move(object)) {}
   const ObjectInfo& info() const override { return info_; }
 
-  const cache::SnapshotPtr snapshot;
   Reader reader;
 
  private:
@@ -68,8 +67,7 @@ void ApiService::open(std::string url, Callback<std::shared_ptr<OpenFile>> done)
 
 ReadTicket ApiService::read(const std::shared_ptr<OpenFile>& file, ByteRange range,
                             Callback<Slices> done) {
-  auto& api_file = static_cast<ApiFile&>(*file);
-  return api_file.reader.read(*api_file.snapshot, range, std::move(done));
+  return static_cast<ApiFile&>(*file).reader.read(range, std::move(done));
 }
 
 void ApiService::stat(std::string url, Callback<ObjectInfo> done) {

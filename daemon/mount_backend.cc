@@ -54,7 +54,8 @@ class MountBackend::FileNode final : public fuse::Node {
 
 class MountBackend::OpenHandle final : public fuse::Handle {
  public:
-  explicit OpenHandle(cache::ReadAhead::Options options) : reader(options) {}
+  OpenHandle(cache::SnapshotPtr snapshot, cache::ReadAhead::Options options)
+      : reader(std::move(snapshot), options) {}
   Reader reader;
 };
 
@@ -193,18 +194,18 @@ void MountBackend::list(const fuse::NodePtr& directory,
 
 void MountBackend::open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse::Handle>> done) {
   const auto& node = static_cast<const FileNode&>(*file);
-  cache_.catalog().confirm(node.snapshot, [self = shared_from_this(),
+  cache_.catalog().confirm(node.snapshot, [self = shared_from_this(), snapshot = node.snapshot,
                                            done = std::move(done)](Result<void> current) mutable {
     if (!current) return done(current.error());
-    done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(read_ahead_options(
-        self->cache_.options().memory_bytes, self->cache_.options().size_bytes))));
+    const cache::CacheOptions& options = self->cache_.options();
+    done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(
+        std::move(snapshot), read_ahead_options(options.memory_bytes, options.size_bytes))));
   });
 }
 
-ReadTicket MountBackend::read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,
+ReadTicket MountBackend::read(const fuse::NodePtr&, fuse::Handle& handle, ByteRange range,
                               Callback<Slices> done) {
-  const auto& node = static_cast<const FileNode&>(*file);
-  return static_cast<OpenHandle&>(handle).reader.read(*node.snapshot, range, std::move(done));
+  return static_cast<OpenHandle&>(handle).reader.read(range, std::move(done));
 }
 
 std::optional<Slice> MountBackend::whole_file(const fuse::NodePtr& file) {

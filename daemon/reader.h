@@ -1,34 +1,32 @@
 #pragma once
 
+#include <algorithm>
+#include <memory>
 #include <utility>
 
-#include "base/mutex.h"
 #include "base/read_ticket.h"
-#include "cache/read_ahead.h"
 #include "cache/snapshot.h"
 
 namespace rangecache::daemon {
 
-/// One open handle's way of reading: the read itself first, then what its pattern says will be
-/// wanted next. Front ends share it. Thread-safe.
+/// One open handle's way of reading: the read itself first, then what the pattern of the object's
+/// reads says will be wanted next. Front ends share it. Thread-safe.
 class Reader {
  public:
-  explicit Reader(cache::ReadAhead::Options options) : read_ahead_(options) {}
+  Reader(cache::SnapshotPtr snapshot, cache::ReadAhead::Options options)
+      : snapshot_(std::move(snapshot)), read_ahead_(snapshot_->read_ahead(options)) {}
 
-  ReadTicket read(cache::Snapshot& snapshot, ByteRange range, Callback<Slices> done) {
-    ReadTicket ticket = snapshot.read(range, std::move(done));
-    ByteRange ahead;
-    {
-      MutexLock lock(mu_);
-      ahead = read_ahead_.next(range);
-    }
-    if (!ahead.empty()) snapshot.prefetch(ahead);
+  const cache::SnapshotPtr& snapshot() const { return snapshot_; }
+
+  ReadTicket read(ByteRange range, Callback<Slices> done) {
+    ReadTicket ticket = snapshot_->read(range, std::move(done));
+    for (const ByteRange ahead : read_ahead_->next(range)) snapshot_->prefetch(ahead);
     return ticket;
   }
 
  private:
-  Mutex mu_;
-  cache::ReadAhead read_ahead_ GUARDED_BY(mu_);
+  const cache::SnapshotPtr snapshot_;
+  const std::shared_ptr<cache::SharedReadAhead> read_ahead_;
 };
 
 /// How far ahead may be read without crowding out what is wanted now.
@@ -37,7 +35,6 @@ inline cache::ReadAhead::Options read_ahead_options(std::uint64_t memory_bytes,
   cache::ReadAhead::Options options;
   options.max_window =
       std::min<std::uint64_t>({options.max_window, memory_bytes / 4, cache_bytes / 8});
-  options.initial_window = std::min(options.initial_window, options.max_window);
   return options;
 }
 

@@ -169,6 +169,17 @@ void CurlLoop::queue(Request& request) {
   pump();
 }
 
+void CurlLoop::promote(RequestId id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end() || found->second->state > Request::State::kQueued) return;
+  Request& request = *found->second;
+  request.request.traffic = Traffic::kDemand;
+  if (request.state != Request::State::kQueued) return;
+  queue_.erase(request.request.health.get(), id);
+  queue_.push(request.request.health.get(), Traffic::kDemand, id);
+  pump();
+}
+
 void CurlLoop::pump() {
   // What ends here gives its place back and wants to pump, too: not from within.
   pump_again_ = true;

@@ -50,6 +50,9 @@ class CurlLoop {
                   std::int64_t delay_ms = 0);
   /// on_end(kCancelled) is called from within, unless the request has ended already.
   void cancel(RequestId id);
+  /// A read-ahead that a reader waits for now: if it still waits for a place, it goes with the
+  /// demand.
+  void promote(RequestId id);
   /// After kPause. May call on_data from within.
   void resume(RequestId id);
   /// How long ago a request that runs was sent; nullopt: it is delayed, queued, or over.

@@ -51,6 +51,11 @@ void HedgedRequest::cancel() {
   if (handler_) finish(HttpFailure{{ErrorCode::kCancelled, "cancelled"}, false});
 }
 
+void HedgedRequest::promote() {
+  request_.traffic = Traffic::kDemand;
+  loop_.promote(running_[0]);
+}
+
 void HedgedRequest::resume() {
   if (handler_ && winner_) loop_.resume(running_[*winner_]);
 }

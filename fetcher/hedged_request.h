@@ -19,8 +19,9 @@ class HedgedRequest final : public std::enable_shared_from_this<HedgedRequest> {
                                               std::int64_t delay_ms);
   HedgedRequest(CurlLoop& loop, HttpRequest request, std::shared_ptr<HttpHandler> handler);
 
-  void cancel();  ///< as CurlLoop::cancel()
-  void resume();  ///< as CurlLoop::resume()
+  void cancel();   ///< as CurlLoop::cancel()
+  void promote();  ///< as CurlLoop::promote()
+  void resume();   ///< as CurlLoop::resume()
 
  private:
   /// One of the two requests.
@@ -41,7 +42,7 @@ class HedgedRequest final : public std::enable_shared_from_this<HedgedRequest> {
   void finish(std::optional<HttpFailure> failure);
 
   CurlLoop& loop_;
-  const HttpRequest request_;
+  HttpRequest request_;
   std::shared_ptr<HttpHandler> handler_;          ///< null once on_end was called
   std::array<CurlLoop::RequestId, 2> running_{};  ///< 0: not, or not any more
   std::optional<int> winner_;

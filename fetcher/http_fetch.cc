@@ -48,6 +48,13 @@ void HttpFetch::cancel() {
   });
 }
 
+void HttpFetch::promote() {
+  endpoint_->loop.post([self = shared_from_this()] {
+    self->request_.priority = Priority::kDemand;
+    if (const auto running = self->running_) running->promote();
+  });
+}
+
 void HttpFetch::resume() {
   endpoint_->loop.post([self = shared_from_this()] {
     if (const auto running = self->running_) running->resume();

@@ -28,6 +28,7 @@ class HttpFetch final : public HttpHandler,
   HttpFetch(std::shared_ptr<const HttpEndpoint> endpoint, FetchRequest request,
             std::shared_ptr<FetchSink> sink);
   void cancel() override;
+  void promote() override;
   void resume() override;
 
   FetchSink::Verdict on_response(const HttpResponse& response) override;
@@ -45,7 +46,7 @@ class HttpFetch final : public HttpHandler,
   void finish(Result<void> result);
 
   const std::shared_ptr<const HttpEndpoint> endpoint_;
-  const FetchRequest request_;
+  FetchRequest request_;
   const std::string shown_url_;
   std::shared_ptr<FetchSink> sink_;  ///< null once on_done was called
 

@@ -81,6 +81,7 @@ def run_once(kind, case, origin, scale):
                             else contenders.cpu_seconds(contender.pids()) - before)
         figures["memory_bytes"] = contenders.peak_memory(contender.pids())
         figures["origin_requests"], figures["origin_bytes"] = origin.traffic()
+        figures["origin_mb"] = figures["origin_bytes"] / 1e6
         return figures
     finally:
         contender.discard()

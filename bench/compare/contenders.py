@@ -206,6 +206,18 @@ class Curl(Tool):
         subprocess.run(["curl", "-s", "-o", "/dev/null", self.origin.url + name], check=True)
 
 
+class Curl16(Tool):
+    """One curl, connections kept, as many at once as there are readers."""
+
+    name, program = "curl, each file", "curl"
+
+    def fetch(self, names, readers):
+        config = "".join(f'url = "{self.origin.url + name}"\noutput = "/dev/null"\n'
+                         for name in names)
+        subprocess.run(["curl", "-s", "-Z", "--parallel-max", str(readers), "-K", "-"],
+                       input=config.encode(), check=True)
+
+
 class Aria2(Tool):
     name, program = "aria2c -x16", "aria2c"
 
@@ -239,4 +251,4 @@ class Native(Contender):
         return []
 
 
-ALL = (Native, Curl, Aria2, Rangecache, RangecacheWithoutPassthrough, Rclone, Httpdirfs, NginxSlice)
+ALL = (Native, Curl, Curl16, Aria2, Rangecache, RangecacheWithoutPassthrough, Rclone, Httpdirfs, NginxSlice)

@@ -4,7 +4,7 @@ import dataclasses
 from xml.sax.saxutils import escape
 
 OURS = "rangecache"
-LIMITS = ("native", "curl", "aria2c -x16")
+LIMITS = ("native", "curl", "aria2c -x16", "curl, each file")
 
 
 @dataclasses.dataclass
@@ -53,7 +53,8 @@ def table(result):
             f"  {number(shown['min']) + ' - ' + number(shown['max']):>15}"
             f"  {figures['origin_requests']['median']:>8.0f}  {moved / 1e6:>9.1f}  {share:>8}"
             f"  {figures['cpu_s']['median']:>6.2f}"
-            f"  {figures['memory_bytes']['median'] / (1 << 20):>5.0f}")
+            f"  {figures['memory_bytes']['median'] / (1 << 20):>5.0f}"
+            + "".join(f"  {also} {number(figures[also]['median'])}" for also in case.also))
     lines += [f"  {name:28}failed: {why}" for name, why in result.failures.items()]
     if OURS in result.figures:
         peers = result.best([name for name in result.figures if name not in LIMITS])

@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <xxhash.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <csignal>
@@ -103,6 +106,49 @@ TEST_P(ChunkWriterTest, BytesAreIdenticalAtEverySize) {
     begin += size;
   }
   EXPECT_EQ(entries(directory_ / "tmp"), 0u);
+}
+
+/// Of the file's pages, how many stand in the page cache.
+double share_in_page_cache(const std::string& path, std::size_t size) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  EXPECT_NE(map, MAP_FAILED);
+  std::vector<unsigned char> resident((size + 4095) / 4096);
+  EXPECT_EQ(::mincore(map, size, resident.data()), 0);
+  ::munmap(map, size);
+  return static_cast<double>(std::count_if(resident.begin(), resident.end(),
+                                           [](unsigned char page) { return (page & 1) != 0; })) /
+         static_cast<double>(resident.size());
+}
+
+TEST_P(ChunkWriterTest, LargeChunksGoPastThePageCache) {
+  if (threads()) GTEST_SKIP() << "only io_uring does";
+  {
+    const UniqueFd probe(
+        ::open((directory_ / "probe").c_str(), O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC, 0600));
+    if (!probe) GTEST_SKIP() << "the file system of " << directory_ << " has no O_DIRECT";
+  }
+  for (const std::size_t size : {4 * kMiB, 4 * kMiB - 5, 64 * std::size_t{1024}}) {
+    // Aligned, as the pieces' buffers are.
+    const Bytes all = some_bytes(size + 4096, 3);
+    const auto misplaced = reinterpret_cast<std::uintptr_t>(all->data()) % 4096;
+    ChunkWrite wanted = chunk({0, size}, all, nullptr);
+    wanted.data = std::span(*all).subspan((4096 - misplaced) % 4096, size);
+    wanted.whole_checksum = XXH3_64bits(wanted.data.data(), size);
+    std::promise<bool> written;
+    wanted.done = [&](Result<std::uint64_t> done) { written.set_value(done.has_value()); };
+    const auto data = wanted.data;
+    writer_->write(std::move(wanted));
+    ASSERT_TRUE(written.get_future().get());
+    const std::string path = store_->chunk_path(record_.id, {0, size});
+    const double resident = share_in_page_cache(path, size);
+    if (size == 4 * kMiB) {
+      EXPECT_LT(resident, 0.1);
+    } else {
+      EXPECT_GT(resident, 0.9) << "what is small or ends within a block is written as ever";
+    }
+    expect_on_disk({0, size}, std::make_shared<std::vector<std::byte>>(data.begin(), data.end()));
+  }
 }
 
 TEST_P(ChunkWriterTest, AChunkCarriesItsIdentity) {

@@ -1,72 +1,163 @@
 #include "cache/read_ahead.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <random>
 
 namespace rangecache::cache {
 namespace {
 
-constexpr std::uint64_t kMiB = 1 << 20;
+using testing::ElementsAre;
+using testing::IsEmpty;
 
-/// Reads [0, end) in steps; returns up to where bytes were asked for ahead.
+constexpr std::uint64_t kKiB = 1 << 10, kMiB = 1 << 20;
+
+/// Reads [begin, end) in steps; returns up to where bytes were asked for ahead.
 std::uint64_t stream(ReadAhead& ahead, std::uint64_t begin, std::uint64_t end, std::uint64_t step) {
   std::uint64_t frontier = 0;
-  for (std::uint64_t at = begin; at < end; at += step) {
-    const ByteRange range = ahead.next({at, at + step});
-    if (!range.empty()) frontier = std::max(frontier, range.end);
-  }
+  for (std::uint64_t at = begin; at < end; at += step)
+    for (const ByteRange range : ahead.next({at, at + step}))
+      frontier = std::max(frontier, range.end);
   return frontier;
+}
+
+std::uint64_t bytes_of(const std::vector<ByteRange>& ranges) {
+  std::uint64_t bytes = 0;
+  for (const ByteRange range : ranges) bytes += range.size();
+  return bytes;
 }
 
 TEST(ReadAhead, OneReadAsksForNothing) {
   ReadAhead ahead({});
-  EXPECT_TRUE(ahead.next({0, 4096}).empty());
+  EXPECT_THAT(ahead.next({0, 4096}), IsEmpty());
+  EXPECT_THAT(ahead.next({0, 4096}), IsEmpty()) << "the same again says nothing either";
 }
 
-TEST(ReadAhead, AStreamIsReadAheadAndTheWindowGrows) {
-  ReadAhead ahead({.initial_window = kMiB, .max_window = 16 * kMiB});
-  const std::uint64_t early = stream(ahead, 0, kMiB, 128 * 1024);
-  EXPECT_GT(early, kMiB);
-  const std::uint64_t late = stream(ahead, kMiB, 64 * kMiB, 128 * 1024);
+TEST(ReadAhead, AStreamIsReadAheadUpToTheLimit) {
+  ReadAhead ahead({.max_window = 16 * kMiB});
+  EXPECT_GE(stream(ahead, 0, kMiB, 128 * kKiB), 3 * kMiB);
+  const std::uint64_t late = stream(ahead, kMiB, 64 * kMiB, 128 * kKiB);
   EXPECT_GE(late, 64 * kMiB + 7 * kMiB);
   EXPECT_LE(late, 64 * kMiB + 16 * kMiB);
 }
 
-TEST(ReadAhead, AStreamThatStopsWastesNoMoreThanABitOverWhatItRead) {
-  for (std::uint64_t end = kMiB; end <= 128 * kMiB; end *= 2) {
+TEST(ReadAhead, ALargeWindowIsReachedInAFewSteps) {
+  ReadAhead ahead({});
+  int asked = 0;
+  for (std::uint64_t at = 0; at < 16 * kMiB; at += 128 * kKiB)
+    asked += static_cast<int>(ahead.next({at, at + 128 * kKiB}).size());
+  EXPECT_LE(asked, 6);
+}
+
+TEST(ReadAhead, AStreamThatStopsWastesAtMostAFewTimesWhatItRead) {
+  for (std::uint64_t end = 8 * kKiB; end <= 128 * kMiB; end *= 2) {
     ReadAhead ahead({});
-    EXPECT_LE(stream(ahead, 0, end, 128 * 1024), 3 * end + kMiB) << end;
+    const std::uint64_t step = std::min(end / 2, 128 * kKiB);
+    EXPECT_LE(stream(ahead, 0, end, step),
+              end + std::max(ReadAhead::kFactor * end, ReadAhead::kMinWindow))
+        << end;
   }
 }
 
 TEST(ReadAhead, NoByteIsAskedForTwice) {
   ReadAhead ahead({});
   std::uint64_t frontier = 0;
-  for (std::uint64_t at = 0; at < 100 * kMiB; at += 128 * 1024) {
-    const ByteRange range = ahead.next({at, at + 128 * 1024});
-    if (range.empty()) continue;
-    EXPECT_GE(range.begin, frontier);
-    frontier = range.end;
+  for (std::uint64_t at = 0; at < 100 * kMiB; at += 128 * kKiB) {
+    for (const ByteRange range : ahead.next({at, at + 128 * kKiB})) {
+      EXPECT_GE(range.begin, frontier);
+      frontier = range.end;
+    }
   }
 }
 
 TEST(ReadAhead, RandomReadsAskForNothing) {
   ReadAhead ahead({});
-  for (std::uint64_t i = 0; i < 1000; ++i) {
-    const std::uint64_t at = (i * 7919 % 1000) * 10 * kMiB;
-    EXPECT_TRUE(ahead.next({at, at + 4096}).empty());
+  std::mt19937_64 random(1);
+  std::uint64_t asked = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    const std::uint64_t at = random() % (50'000) * 4096;  // of 200 MB
+    asked += bytes_of(ahead.next({at, at + 4096}));
   }
+  // Some touch by chance what one of the last reads had: 32 of 50,000 places, twice.
+  EXPECT_LT(asked, 10'000 * 4096 / 5);
 }
 
 TEST(ReadAhead, ReorderedRequestsOfTheKernelAreStillAStream) {
   ReadAhead ahead({});
   std::uint64_t frontier = 0;
-  for (std::uint64_t at = 0; at < 16 * kMiB; at += 256 * 1024) {
-    for (const std::uint64_t part : {at + 128 * 1024, at}) {
-      const ByteRange range = ahead.next({part, part + 128 * 1024});
-      if (!range.empty()) frontier = range.end;
-    }
+  for (std::uint64_t at = 0; at < 16 * kMiB; at += 256 * kKiB) {
+    for (const std::uint64_t part : {at + 128 * kKiB, at})
+      for (const ByteRange range : ahead.next({part, part + 128 * kKiB}))
+        frontier = std::max(frontier, range.end);
   }
   EXPECT_GT(frontier, 16 * kMiB);
+}
+
+TEST(ReadAhead, BackwardStreamsAreReadAheadDownwards) {
+  ReadAhead ahead({});
+  std::uint64_t lowest = UINT64_MAX;
+  for (std::uint64_t at = 32 * kMiB; at > 24 * kMiB; at -= 64 * kKiB) {
+    for (const ByteRange range : ahead.next({at - 64 * kKiB, at})) {
+      EXPECT_LE(range.end, at - 64 * kKiB);
+      EXPECT_LE(range.end, lowest) << "asked for twice";
+      lowest = range.begin;
+    }
+  }
+  EXPECT_LT(lowest, 16 * kMiB);
+  for (std::uint64_t at = 24 * kMiB; at > 0; at -= 64 * kKiB) ahead.next({at - 64 * kKiB, at});
+}
+
+TEST(ReadAhead, InterleavedStreamsAreToldApart) {
+  ReadAhead ahead({});
+  std::vector<std::uint64_t> frontiers(8, 0);
+  for (std::uint64_t at = 0; at < 8 * kMiB; at += 128 * kKiB) {
+    for (std::uint64_t i = 0; i < 8; ++i) {
+      const std::uint64_t begin = i * 1024 * kMiB + at;
+      for (const ByteRange range : ahead.next({begin, begin + 128 * kKiB}))
+        frontiers[i] = std::max(frontiers[i], range.end);
+    }
+  }
+  for (std::uint64_t i = 0; i < 8; ++i) EXPECT_GT(frontiers[i], i * 1024 * kMiB + 12 * kMiB) << i;
+}
+
+TEST(ReadAhead, AStreamSurvivesRandomReadsBesideIt) {
+  ReadAhead ahead({});
+  std::mt19937_64 random(2);
+  std::uint64_t frontier = 0;
+  for (std::uint64_t at = 0; at < 8 * kMiB; at += 128 * kKiB) {
+    for (const ByteRange range : ahead.next({at, at + 128 * kKiB})) frontier = range.end;
+    for (int i = 0; i < 4; ++i) {
+      const std::uint64_t elsewhere = 64 * kMiB + random() % 100'000 * 8192;
+      ahead.next({elsewhere, elsewhere + 4096});
+    }
+  }
+  EXPECT_GT(frontier, 12 * kMiB);
+}
+
+TEST(ReadAhead, EqualDistancesAreAStride) {
+  ReadAhead ahead({});
+  std::uint64_t asked = 0, last = 0;
+  for (std::uint64_t i = 0; i < 64; ++i) {
+    const std::uint64_t at = 10 * kMiB + i * 3 * kMiB;
+    for (const ByteRange range : ahead.next({at, at + 64 * kKiB})) {
+      EXPECT_EQ((range.begin - 10 * kMiB) % (3 * kMiB), 0u);
+      EXPECT_EQ(range.size(), 64 * kKiB);
+      EXPECT_GT(range.begin, last) << "asked for twice";
+      last = range.begin;
+      asked += range.size();
+    }
+  }
+  EXPECT_GT(last, 10 * kMiB + 64 * 3 * kMiB);
+  EXPECT_LE(asked, 100 * 64 * kKiB);
+}
+
+TEST(ReadAhead, AStrideMayGoDownToTheBegin) {
+  ReadAhead ahead({});
+  for (std::uint64_t i = 30; i > 0; --i) {
+    const std::uint64_t at = i * 3 * kMiB;
+    for (const ByteRange range : ahead.next({at, at + 64 * kKiB})) EXPECT_LT(range.begin, at);
+  }
 }
 
 }  // namespace

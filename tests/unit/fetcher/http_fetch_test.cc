@@ -503,6 +503,29 @@ TEST_F(HttpFetch, SlowOriginDoesNotTakeAnothersPlaces) {
   for (const auto& each : stuck) EXPECT_EQ(each->wait().error().code, ErrorCode::kShuttingDown);
 }
 
+TEST_F(HttpFetch, AReadAheadThatSomebodyWaitsForGoesBeforeTheOthers) {
+  OriginsOptions narrow = options();
+  narrow.http.max_transfers = 1;
+  origins_ = std::make_unique<Origins>(narrow, metrics_);
+  serve({{""}, {http_reply("200 OK", {"ETag: \"v1\""}, "")}, {""}});
+  const auto address = origins_->resolve(server_->url("/x"));
+  const auto ahead = [&](ByteRange range) {
+    return address->origin->fetch({address->key, range, {}, Priority::kReadAhead},
+                                  std::make_shared<RecordingSink>());
+  };
+  const auto running = ahead({0, 10});
+  ASSERT_TRUE(server_->wait_for_requests(1));
+  const auto queued = ahead({10, 20});
+  const auto wanted = ahead({20, 30});
+  EXPECT_TRUE(stat("/other"));  // by then both stand in the queue
+  wanted->promote();
+  running->cancel();
+  ASSERT_TRUE(server_->wait_for_requests(3));
+  EXPECT_EQ(header(2, "range"), "bytes=20-29");
+  wanted->promote();  // it runs already
+  origins_->stop();
+}
+
 TEST_F(HttpFetch, AStatDoesNotWaitForStalledReads) {
   OriginsOptions narrow = options();
   narrow.http.max_transfers = 1;

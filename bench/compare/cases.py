@@ -36,6 +36,7 @@ class Case:
     unit: str
     more_is_better: bool = False
     also: tuple = ()                 # figures that are shown, too
+    needs: str = ""                  # a program that does the work
     complete: bool = False           # everything is read once before, and the page cache dropped
     restart: bool = False            # and the program started anew
     asked: Callable = lambda scale: 0  # bytes that the program reads; 0: not compared
@@ -94,15 +95,15 @@ CASES = (
     Case("complete, sequential", "near", CACHED, _rate("large.bin", lambda s: s.large_mib), "mb_s",
          "MB/s", more_is_better=True, complete=True),
     Case("complete, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, False), "iops",
-         "reads/s", more_is_better=True, complete=True),
+         "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("complete, random 4 KiB, 8 jobs", "near", CACHED, _fio("randread", "4k", 8, False), "iops",
-         "reads/s", more_is_better=True, complete=True),
+         "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("complete, sequential 256 KiB, 4 jobs", "near", CACHED, _fio("read", "256k", 4, False),
-         "mb_s", "MB/s", more_is_better=True, complete=True),
+         "mb_s", "MB/s", more_is_better=True, complete=True, needs="fio"),
     Case("hot, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, True), "iops",
-         "reads/s", more_is_better=True, complete=True),
+         "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("hot, random 4 KiB, 8 jobs", "near", CACHED, _fio("randread", "4k", 8, True), "iops",
-         "reads/s", more_is_better=True, complete=True),
+         "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("restart, then re-read", "near", MOUNTS, _rate("large.bin", lambda s: s.large_mib), "mb_s",
          "MB/s", more_is_better=True, complete=True, restart=True, asked=_large),
 )

@@ -72,6 +72,8 @@ def run_once(kind, case, origin, scale):
                 contender.stop()
                 contender.start(origin)
         workloads.drop_page_cache()
+        if not case.complete:
+            origin.warm()  # its disk is not what is measured
         origin.forget()
         before = contenders.cpu_seconds(contender.pids())
         tools_before = contenders.Tool.children_cpu() if contender.kind == "tool" else 0
@@ -106,7 +108,8 @@ def main():
     parser.add_argument("--svg", metavar="FILE", help="write a chart here")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
-        sys.exit("compare.py: run as root: it drops the page cache between runs")
+        print("compare.py: run as root: it drops the page cache between runs")
+        sys.exit(77)
     contenders.Rangecache.build = arguments.build
     scale = SMOKE if arguments.smoke else FULL
     repeats = arguments.repeats or scale.repeats
@@ -127,6 +130,9 @@ def main():
             origins["far"] = Origin("far", root, FAR_DELAY_S, FAR_RATE)
         for case in cases:
             if case.origin not in origins:
+                continue
+            if case.needs and not shutil.which(case.needs):
+                print(f"skipped: {case.name}: {case.needs} is not installed", flush=True)
                 continue
             kinds = [kind for kind in case.who
                      if not kind.why_not() and re.search(arguments.who, kind.name)]

@@ -106,6 +106,15 @@ bool BlockTable::proved(BlockSpan span) const {
   return true;
 }
 
+BlockSpan BlockTable::proved_around(std::size_t block) const {
+  if (!proved({block, block + 1})) return {};
+  if (const BlockSpan all{0, count()}; proved(all)) return all;
+  BlockSpan span{block, block + 1};
+  while (span.begin > 0 && proved({span.begin - 1, span.begin})) --span.begin;
+  while (span.end < count() && proved({span.end, span.end + 1})) ++span.end;
+  return span;
+}
+
 std::size_t BlockTable::heap_bytes() const {
   const std::uint64_t word = word_.load(std::memory_order_acquire);
   return word == kUnknown || word & kOne ? 0 : Many::bytes(many(word)->count);

@@ -42,6 +42,8 @@ class BlockTable {
 
   /// All blocks of the span were proved since the start. False for an unknown table.
   bool proved(BlockSpan span) const;
+  /// The longest run of blocks around `block` that were all proved; empty if it was not.
+  BlockSpan proved_around(std::size_t block) const;
 
   /// Bytes of memory beside the table itself.
   std::size_t heap_bytes() const;

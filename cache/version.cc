@@ -207,6 +207,25 @@ std::optional<Slice> Version::whole_file() {
   return *std::move(slice);
 }
 
+std::vector<Version::FilePart> Version::file_parts(std::uint64_t offset, std::size_t limit) {
+  std::vector<FilePart> parts;
+  for (std::uint64_t at = offset; parts.size() < limit;) {
+    const ChunkPtr chunk = chunk_at(at);
+    if (!chunk) break;
+    const BlockSpan proved = chunk->blocks.proved_around(chunk->blocks_of({at, at + 1}).begin);
+    if (proved.begin == proved.end) break;
+    ByteRange range{chunk->range.begin + proved.begin * kBlockSize,
+                    std::min(chunk->range.end, chunk->range.begin + proved.end * kBlockSize)};
+    if (!parts.empty()) range.begin = at;
+    auto slice = context_.open_chunks.slice(chunk, range);
+    if (!slice) break;  // a read meets the fault again and deals with it
+    parts.push_back({range, *std::move(slice)});
+    at = range.end;
+    if (at < chunk->range.end) break;
+  }
+  return parts;
+}
+
 void Version::finish(Read& read, Result<Slices> result) {
   if (result) {
     context_.read_bytes.add(read.range.size());

@@ -89,6 +89,15 @@ class Version : public std::enable_shared_from_this<Version> {
   /// since the start; nullopt if it is not so (yet). Such a file may be read without asking again.
   /// Counted as long as the slice lives.
   std::optional<Slice> whole_file() EXCLUDES(mu_);
+  /// A part of the object in a chunk file, each block of it proved since the start.
+  struct FilePart {
+    ByteRange range;
+    Slice slice;
+  };
+  /// At most `limit` of them, in order and without gaps; the first contains `offset`, and each is
+  /// as long as can be. Empty if that byte is in no file, or was not read since the start. Nothing
+  /// is fetched, and no bytes are read. Counts as one use of each chunk.
+  std::vector<FilePart> file_parts(std::uint64_t offset, std::size_t limit) EXCLUDES(mu_);
   /// How many slices of whole_file() there are.
   std::int64_t passthrough_opens() const { return passthrough_opens_.load(); }
 

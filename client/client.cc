@@ -35,15 +35,21 @@ Result<Client> Client::connect(const Options& options) {
   const std::string path =
       options.socket_path.empty() ? default_socket_path() : options.socket_path;
   RC_ASSIGN(auto connection, client::Connection::open(path, options.connect_timeout));
-  return Client(std::move(connection));
+  const auto leases = std::make_shared<client::LeaseKeeper>(
+      options.max_lease_descriptors.value_or(client::LeaseKeeper::default_max_descriptors()),
+      options.lease_term);
+  connection->set_housekeeping([leases] { return leases->expire(); });
+  return Client(std::move(connection), leases);
 }
 
-Client::Client(std::shared_ptr<client::Connection> connection)
-    : connection_(std::move(connection)) {}
+Client::Client(std::shared_ptr<client::Connection> connection,
+               std::shared_ptr<client::LeaseKeeper> leases)
+    : connection_(std::move(connection)), leases_(std::move(leases)) {}
 Client::Client(Client&&) noexcept = default;
 Client& Client::operator=(Client&& other) noexcept {
   if (connection_ && connection_ != other.connection_) connection_->close();
   connection_ = std::move(other.connection_);
+  leases_ = std::move(other.leases_);
   return *this;
 }
 Client::~Client() {
@@ -58,6 +64,7 @@ Result<File> Client::open(std::string_view url) const {
   impl->info = wire::get_object_info(in);
   if (!in.complete()) return malformed();
   impl->connection = connection_;
+  impl->leases = std::make_shared<client::KeptLeases>(connection_, leases_, impl->handle);
   return File(std::move(impl));
 }
 

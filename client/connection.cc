@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "client/awaited.h"
 #include "client/connect.h"
 
 namespace rangecache::client {
@@ -83,12 +84,14 @@ std::uint64_t Connection::send(protocol::MessageType type, std::string payload, 
       header.type = type;
       header.request_id = id;
       requests_.emplace(id, Request{std::move(done), destination});
-      waiting_.push_back({id, wire::encode(header) + payload});
+      waiting_.push_back({id, destination.size(), wire::encode(header) + payload});
       admit_waiting_locked();
       // The socket does not block, so the lock is not held over a wait. What it does not take now,
       // or an error, is left to the connection's thread.
-      write_locked();
-      must_wake = !output_.empty();
+      if (corks_ == 0) {
+        write_locked();
+        must_wake = !output_.empty();
+      }
     }
   }
   if (gone) done(*gone);
@@ -96,21 +99,31 @@ std::uint64_t Connection::send(protocol::MessageType type, std::string payload, 
   return id;
 }
 
+Connection::Cork::Cork(Connection& connection) : connection_(connection) {
+  MutexLock lock(connection.mu_);
+  ++connection.corks_;
+}
+
+Connection::Cork::~Cork() {
+  bool must_wake = false;
+  {
+    MutexLock lock(connection_.mu_);
+    if (--connection_.corks_ > 0) return;
+    connection_.write_locked();
+    must_wake = !connection_.output_.empty();
+  }
+  if (must_wake) connection_.wake();
+}
+
+void Connection::set_housekeeping(std::function<int()> housekeeping) {
+  MutexLock lock(mu_);
+  housekeeping_ = std::move(housekeeping);
+}
+
 Result<Reply> Connection::call(protocol::MessageType type, std::string payload) {
-  struct Wait {
-    Mutex mu;
-    CondVar changed;
-    std::optional<Result<Reply>> result GUARDED_BY(mu);
-  };
-  const auto wait = std::make_shared<Wait>();
-  send(type, std::move(payload), [wait](Result<Reply> result) {
-    MutexLock lock(wait->mu);
-    wait->result.emplace(std::move(result));
-    wait->changed.notify_one();
-  });
-  MutexLock lock(wait->mu);
-  while (!wait->result) wait->changed.wait(wait->mu);
-  return std::move(*wait->result);
+  const auto result = std::make_shared<Awaited<Result<Reply>>>();
+  send(type, std::move(payload), [result](Result<Reply> reply) { result->set(std::move(reply)); });
+  return result->wait();
 }
 
 void Connection::cancel(std::uint64_t request_id) {
@@ -144,10 +157,16 @@ void Connection::cancel(std::uint64_t request_id) {
 }
 
 void Connection::admit_waiting_locked() {
-  while (!waiting_.empty() && in_flight_ < std::max<std::size_t>(daemon_.max_in_flight, 1)) {
-    output_ += waiting_.front().frame;
-    waiting_.pop_front();
+  // Never so much that the daemon reads no more from us: it would not hear a CANCEL.
+  while (!waiting_.empty()) {
+    const Waiting& next = waiting_.front();
+    if (in_flight_ > 0 && (in_flight_ >= daemon_.max_in_flight ||
+                           in_flight_bytes_ + next.bytes > protocol::kMaxInFlightBytes))
+      return;
     ++in_flight_;
+    in_flight_bytes_ += next.bytes;
+    output_ += next.frame;
+    waiting_.pop_front();
   }
 }
 
@@ -170,14 +189,17 @@ bool Connection::send_queued() {
 }
 
 void Connection::run() {
+  std::function<int()> housekeeping;
   for (;;) {
+    const int timeout_ms = housekeeping ? housekeeping() : -1;
     pollfd fds[2] = {{socket_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     {
       MutexLock lock(mu_);
       if (closing_) break;
       if (!output_.empty()) fds[0].events |= POLLOUT;
+      if (!housekeeping) housekeeping = housekeeping_;
     }
-    if (poll(fds, 2, -1) < 0) continue;  // EINTR
+    if (poll(fds, 2, timeout_ms) < 0) continue;  // EINTR
     if (fds[1].revents != 0) {
       std::uint64_t ignored = 0;
       [[maybe_unused]] const auto got = ::read(wake_.get(), &ignored, sizeof ignored);
@@ -305,6 +327,7 @@ bool Connection::begin_frame(const wire::FrameHeader& header) {
       incoming.request = std::move(found->second);
       requests_.erase(found);
       --in_flight_;
+      in_flight_bytes_ -= incoming.request.destination.size();
       admit_waiting_locked();
     }
   }

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -45,10 +46,24 @@ class Connection {
   /// must live until then. Returns the request's id.
   std::uint64_t send(protocol::MessageType type, std::string payload, Done done,
                      std::span<std::byte> destination = {}) EXCLUDES(mu_);
+  /// While one lives, what is sent is collected, to be written at once.
+  class Cork {
+   public:
+    explicit Cork(Connection& connection);
+    ~Cork();
+    Cork(const Cork&) = delete;
+    Cork& operator=(const Cork&) = delete;
+
+   private:
+    Connection& connection_;
+  };
   /// Sends and waits. Not from the connection's own thread.
   Result<Reply> call(protocol::MessageType type, std::string payload);
   /// The request's `done` will be called with kCancelled, unless its reply is already here.
   void cancel(std::uint64_t request_id) EXCLUDES(mu_);
+  /// Called on the connection's thread before each wait; returns after how many milliseconds it
+  /// wants to be called at the latest, -1: whenever. Once, before the first send().
+  void set_housekeeping(std::function<int()> housekeeping) EXCLUDES(mu_);
   /// Fails what is outstanding and joins the thread. Not from that thread. Idempotent.
   void close() EXCLUDES(mu_);
 
@@ -61,6 +76,7 @@ class Connection {
   };
   struct Waiting {  ///< for room among the requests in flight
     std::uint64_t id;
+    std::size_t bytes;  ///< asked for
     std::string frame;
   };
   struct Incoming {  ///< the frame whose payload is being received
@@ -98,9 +114,12 @@ class Connection {
   std::string output_ GUARDED_BY(mu_);
   std::size_t output_sent_ GUARDED_BY(mu_) = 0;
   std::size_t in_flight_ GUARDED_BY(mu_) = 0;
+  std::size_t in_flight_bytes_ GUARDED_BY(mu_) = 0;
+  int corks_ GUARDED_BY(mu_) = 0;
   std::uint64_t next_id_ GUARDED_BY(mu_) = 1;
   std::optional<Error> gone_ GUARDED_BY(mu_);
   bool closing_ GUARDED_BY(mu_) = false;
+  std::function<int()> housekeeping_ GUARDED_BY(mu_);  ///< set once
 
   // The connection's thread only.
   std::vector<char> input_;

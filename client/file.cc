@@ -2,7 +2,9 @@
 #include <utility>
 
 #include "base/messages.h"
+#include "client/awaited.h"
 #include "client/file_impl.h"
+#include "client/held_lease.h"
 
 namespace rangecache {
 namespace {
@@ -17,6 +19,13 @@ std::string read_request(std::uint64_t handle, std::uint64_t offset, std::uint64
   return out.take();
 }
 
+std::string two_numbers(std::uint64_t first, std::uint64_t second) {
+  wire::Writer out;
+  out.u64(first);
+  out.u64(second);
+  return out.take();
+}
+
 std::string one_number(std::uint64_t value) {
   wire::Writer out;
   out.u64(value);
@@ -28,10 +37,9 @@ void ignore(Result<client::Reply>) {}
 // A read that was split: collects its parts, on the connection's thread and the starter's.
 class SplitRead {
  public:
-  SplitRead(std::size_t parts, File::ReadCallback done)
-      : delivered_(parts, 0), left_(parts), done_(std::move(done)) {}
+  SplitRead(std::size_t parts, std::size_t part_size, File::ReadCallback done)
+      : part_size_(part_size), delivered_(parts, 0), left_(parts), done_(std::move(done)) {}
 
-  void set_part_size(std::size_t size) { part_size_ = size; }
   void add_request(std::uint64_t id) EXCLUDES(mu_) {
     MutexLock lock(mu_);
     requests_.push_back(id);
@@ -73,7 +81,7 @@ class SplitRead {
     return total;
   }
 
-  std::size_t part_size_ = 0;
+  const std::size_t part_size_;
   Mutex mu_;
   std::vector<std::size_t> delivered_ GUARDED_BY(mu_);
   std::size_t left_ GUARDED_BY(mu_);
@@ -98,27 +106,29 @@ void PendingRead::cancel() {
   if (cancel_) cancel_();
 }
 
-PendingRead File::read_async(std::uint64_t offset, std::span<std::byte> buffer,
-                             ReadCallback done) const {
-  // What lies behind the end of the version needs no asking.
-  const ByteRange wanted =
-      ByteRange::at(offset, buffer.size()).intersect(ByteRange{0, impl_->info.size});
-  if (wanted.empty()) {
-    done(std::size_t{0});
-    return {};
-  }
-  const auto& connection = impl_->connection;
-  const std::size_t total = wanted.size();
+std::span<std::byte> File::Impl::within(std::uint64_t offset, std::span<std::byte> buffer) const {
+  return buffer.first(
+      ByteRange::at(offset, buffer.size()).intersect(ByteRange{0, info.size}).size());
+}
+
+PendingRead File::Impl::ask(std::uint64_t offset, std::span<std::byte> buffer,
+                            ReadCallback callback) {
+  ReadCallback done = [kept = leases, offset,
+                       callback = std::move(callback)](Result<std::size_t> result) {
+    const bool had = static_cast<bool>(result);
+    callback(std::move(result));
+    if (had) kept->missed(offset);
+  };
   const std::size_t part_size =
       std::min(protocol::kMaxReadLength, std::max(connection->daemon().max_read_length, 4096u));
-  const std::size_t parts = (total + part_size - 1) / part_size;
-  const auto job = std::make_shared<SplitRead>(parts, std::move(done));
-  job->set_part_size(part_size);
+  const std::size_t parts = (buffer.size() + part_size - 1) / part_size;
+  const auto job = std::make_shared<SplitRead>(parts, part_size, std::move(done));
+  const client::Connection::Cork together(*connection);
   for (std::size_t part = 0; part < parts; ++part) {
     const std::size_t begin = part * part_size;
-    const std::size_t length = std::min(part_size, total - begin);
+    const std::size_t length = std::min(part_size, buffer.size() - begin);
     job->add_request(connection->send(
-        MessageType::kRead, read_request(impl_->handle, offset + begin, length),
+        MessageType::kRead, read_request(handle, offset + begin, length),
         [job, part](Result<client::Reply> reply) { job->finish_part(part, std::move(reply)); },
         buffer.subspan(begin, length)));
   }
@@ -129,60 +139,126 @@ PendingRead File::read_async(std::uint64_t offset, std::span<std::byte> buffer,
   });
 }
 
+PendingRead File::read_async(std::uint64_t offset, std::span<std::byte> buffer,
+                             ReadCallback done) const {
+  // A callback that reads on, and finds its bytes at hand each time, must not fill the stack.
+  constexpr int kMaxDepth = 8;
+  static thread_local int depth = 0;
+  // What lies behind the end of the version needs no asking.
+  const std::span<std::byte> wanted = impl_->within(offset, buffer);
+  const bool at_hand =
+      wanted.empty() ||
+      (depth < kMaxDepth && impl_->leases->read(offset, wanted, client::KeptLeases::Wait::kNever));
+  if (!at_hand) return impl_->ask(offset, wanted, std::move(done));
+  ++depth;
+  done(wanted.size());
+  --depth;
+  return {};
+}
+
 Result<std::size_t> File::read(std::uint64_t offset, std::span<std::byte> buffer) const {
-  struct Wait {
-    Mutex mu;
-    CondVar changed;
-    std::optional<Result<std::size_t>> result GUARDED_BY(mu);
-  };
-  const auto wait = std::make_shared<Wait>();
-  read_async(offset, buffer, [wait](Result<std::size_t> result) {
-    MutexLock lock(wait->mu);
-    wait->result.emplace(std::move(result));
-    wait->changed.notify_one();
+  const std::span<std::byte> wanted = impl_->within(offset, buffer);
+  if (wanted.empty() || impl_->leases->read(offset, wanted, client::KeptLeases::Wait::kForDisk)) {
+    return wanted.size();
+  }
+  const auto result = std::make_shared<client::Awaited<Result<std::size_t>>>();
+  impl_->ask(offset, wanted, [result](Result<std::size_t> got) { result->set(std::move(got)); });
+  return result->wait();
+}
+
+namespace {
+
+// Collects the results of a batch, on the connection's thread and the starter's.
+class Batch {
+ public:
+  Batch(std::size_t parts, File::BatchCallback done)
+      : results_(parts, Result<std::size_t>(std::size_t{0})),
+        left_(parts + 1),
+        done_(std::move(done)) {}
+
+  void finish_part(std::size_t part, Result<std::size_t> result) EXCLUDES(mu_) {
+    {
+      MutexLock lock(mu_);
+      results_[part] = std::move(result);
+    }
+    finish_one();
+  }
+  /// Once for each part, and once for the start.
+  void finish_one() EXCLUDES(mu_) {
+    {
+      MutexLock lock(mu_);
+      if (--left_ > 0) return;
+    }
+    done_(take());
+  }
+
+ private:
+  std::vector<Result<std::size_t>> take() EXCLUDES(mu_) {
+    MutexLock lock(mu_);
+    return std::move(results_);
+  }
+
+  Mutex mu_;
+  std::vector<Result<std::size_t>> results_ GUARDED_BY(mu_);
+  std::size_t left_ GUARDED_BY(mu_);
+  const File::BatchCallback done_;
+};
+
+}  // namespace
+
+PendingRead File::read_batch_async(std::span<const ReadPart> parts, BatchCallback done) const {
+  const auto batch = std::make_shared<Batch>(parts.size(), std::move(done));
+  const auto pending = std::make_shared<std::vector<PendingRead>>();
+  {
+    const client::Connection::Cork together(*impl_->connection);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      pending->push_back(read_async(
+          parts[i].offset, parts[i].buffer,
+          [batch, i](Result<std::size_t> result) { batch->finish_part(i, std::move(result)); }));
+    }
+  }
+  batch->finish_one();
+  return PendingRead([pending] {
+    for (PendingRead& read : *pending) read.cancel();
   });
-  MutexLock lock(wait->mu);
-  while (!wait->result) wait->changed.wait(wait->mu);
-  return std::move(*wait->result);
+}
+
+std::vector<Result<std::size_t>> File::read_batch(std::span<const ReadPart> parts) const {
+  const auto results = std::make_shared<client::Awaited<std::vector<Result<std::size_t>>>>();
+  read_batch_async(
+      parts, [results](std::vector<Result<std::size_t>> got) { results->set(std::move(got)); });
+  return results->wait();
+}
+
+Result<std::unique_ptr<client::HeldLease>> File::Impl::lease(ByteRange wanted) const {
+  const std::uint64_t length =
+      std::min<std::uint64_t>(wanted.size(), connection->daemon().max_lease_length);
+  RC_ASSIGN(auto held,
+            client::HeldLease::parse(
+                connection->call(MessageType::kLease, read_request(handle, wanted.begin, length)),
+                connection));
+  if (held->range.begin != wanted.begin || held->range.size() > length)
+    return client::HeldLease::malformed();
+  return held;
+}
+
+Result<std::unique_ptr<client::HeldLease>> File::Impl::lease_around(std::uint64_t offset,
+                                                                    std::uint64_t end) const {
+  auto cached = client::HeldLease::parse(
+      connection->call(MessageType::kLeaseCached, two_numbers(handle, offset)), connection);
+  if (cached && (*cached)->range.contains(offset)) return cached;
+  return lease({offset, end});
 }
 
 Result<Lease> File::lease(ByteRange range) const {
   const ByteRange wanted = range.intersect(ByteRange{0, impl_->info.size});
-  const std::uint64_t length =
-      std::min<std::uint64_t>(wanted.size(), impl_->connection->daemon().max_lease_length);
-  auto lease = std::make_unique<Lease::Impl>();
-  lease->range = {range.begin, range.begin};
-  if (length == 0) return Lease(std::move(lease));
-  RC_ASSIGN(client::Reply reply,
-            impl_->connection->call(MessageType::kLease,
-                                    read_request(impl_->handle, wanted.begin, length)));
-  lease->connection = impl_->connection;
-  lease->reply = std::move(reply.payload);
-  lease->fds = std::move(reply.fds);
-  const auto malformed = [] {
-    return Error{ErrorCode::kProtocol, "the daemon sent a lease that cannot be understood"};
-  };
-  wire::Reader in(lease->reply);
-  const wire::LeaseReply head = wire::get_lease_reply(in);
-  if (!in.ok() || head.offset != wanted.begin) return malformed();
-  lease->id = head.lease_id;
-  std::uint64_t at = head.offset;
-  for (const wire::LeaseSlice& piece : head.slices) {
-    Lease::Slice slice;
-    slice.range = ByteRange::at(at, piece.length);
-    if (piece.kind == protocol::kSliceFile) {
-      if (piece.fd_index >= lease->fds.size()) return malformed();
-      slice.fd = lease->fds[piece.fd_index].get();
-      slice.file_offset = piece.file_offset;
-    } else {
-      slice.data = reinterpret_cast<const std::byte*>(in.bytes(piece.length).data());
-    }
-    at = slice.range.end;
-    lease->slices.push_back(slice);
+  if (wanted.empty()) {
+    auto nothing = std::make_unique<client::HeldLease>();
+    nothing->range = {range.begin, range.begin};
+    return Lease(std::move(nothing));
   }
-  if (!in.complete() || at - head.offset > length) return malformed();
-  lease->range = {head.offset, at};
-  return Lease(std::move(lease));
+  RC_ASSIGN(auto held, impl_->lease(wanted));
+  return Lease(std::move(held));
 }
 
 }  // namespace rangecache

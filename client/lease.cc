@@ -4,8 +4,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/wire.h"
-#include "client/file_impl.h"
+#include "base/messages.h"
+#include "client/held_lease.h"
 
 namespace rangecache {
 namespace {
@@ -25,30 +25,58 @@ Result<void> pread_fully(int fd, std::byte* target, std::size_t size, std::uint6
 
 }  // namespace
 
-Lease::Impl::~Impl() {
+namespace client {
+
+Error HeldLease::malformed() {
+  return Error{ErrorCode::kProtocol, "the daemon sent a lease that cannot be understood"};
+}
+
+HeldLease::~HeldLease() {
   if (!connection || id == 0) return;
   wire::Writer payload;
   payload.u64(id);
-  connection->send(protocol::MessageType::kRelease, payload.take(), [](Result<client::Reply>) {});
+  connection->send(protocol::MessageType::kRelease, payload.take(), [](Result<Reply>) {});
 }
 
-Lease::Lease(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Lease::Lease(Lease&&) noexcept = default;
-Lease& Lease::operator=(Lease&&) noexcept = default;
-Lease::~Lease() = default;
-ByteRange Lease::range() const { return impl_->range; }
-const std::vector<Lease::Slice>& Lease::slices() const { return impl_->slices; }
-
-Result<std::size_t> Lease::pread(std::uint64_t offset, std::span<std::byte> buffer) const {
-  if (offset < impl_->range.begin) {
-    return Error{ErrorCode::kInvalidArgument, "the offset lies before the leased range"};
+Result<std::unique_ptr<HeldLease>> HeldLease::parse(Result<Reply> answer,
+                                                    const std::shared_ptr<Connection>& connection) {
+  RC_ASSIGN(Reply reply, std::move(answer));
+  auto lease = std::make_unique<HeldLease>();
+  lease->connection = connection;
+  lease->reply = std::move(reply.payload);
+  lease->fds = std::move(reply.fds);
+  wire::Reader in(lease->reply);
+  const wire::LeaseReply head = wire::get_lease_reply(in);
+  if (!in.ok()) return malformed();
+  lease->id = head.lease_id;
+  std::uint64_t at = head.offset;
+  for (const wire::LeaseSlice& piece : head.slices) {
+    Lease::Slice slice;
+    slice.range = ByteRange::at(at, piece.length);
+    if (piece.kind == protocol::kSliceFile) {
+      if (piece.fd_index >= lease->fds.size()) return malformed();
+      slice.fd = lease->fds[piece.fd_index].get();
+      slice.file_offset = piece.file_offset;
+    } else {
+      slice.data = reinterpret_cast<const std::byte*>(in.bytes(piece.length).data());
+    }
+    at = slice.range.end;
+    lease->slices.push_back(slice);
   }
-  const ByteRange wanted = ByteRange::at(offset, buffer.size()).intersect(impl_->range);
+  if (!in.complete() || at < head.offset) return malformed();
+  lease->range = {head.offset, at};
+  return lease;
+}
+
+Result<std::size_t> HeldLease::pread(std::uint64_t offset, std::span<std::byte> buffer) const {
+  if (offset < range.begin)
+    return Error{ErrorCode::kInvalidArgument, "the offset lies before the leased range"};
+  const ByteRange wanted = ByteRange::at(offset, buffer.size()).intersect(range);
   auto slice = std::upper_bound(
-      impl_->slices.begin(), impl_->slices.end(), wanted.begin,
-      [](std::uint64_t at, const Slice& candidate) { return at < candidate.range.end; });
+      slices.begin(), slices.end(), wanted.begin,
+      [](std::uint64_t at, const Lease::Slice& candidate) { return at < candidate.range.end; });
   std::size_t have = 0;
-  for (; slice != impl_->slices.end() && have < wanted.size(); ++slice) {
+  for (; slice != slices.end() && have < wanted.size(); ++slice) {
     const ByteRange part = wanted.intersect(slice->range);
     const std::uint64_t skip = part.begin - slice->range.begin;
     if (slice->fd >= 0) {
@@ -59,6 +87,18 @@ Result<std::size_t> Lease::pread(std::uint64_t offset, std::span<std::byte> buff
     have += part.size();
   }
   return have;
+}
+
+}  // namespace client
+
+Lease::Lease(std::unique_ptr<client::HeldLease> held) : held_(std::move(held)) {}
+Lease::Lease(Lease&&) noexcept = default;
+Lease& Lease::operator=(Lease&&) noexcept = default;
+Lease::~Lease() = default;
+ByteRange Lease::range() const { return held_->range; }
+const std::vector<Lease::Slice>& Lease::slices() const { return held_->slices; }
+Result<std::size_t> Lease::pread(std::uint64_t offset, std::span<std::byte> buffer) const {
+  return held_->pread(offset, buffer);
 }
 
 }  // namespace rangecache

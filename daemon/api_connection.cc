@@ -89,7 +89,8 @@ void ApiConnection::on_events(std::uint32_t events) {
 }
 
 bool ApiConnection::has_room() const {
-  return session_->in_flight() < limits_.in_flight &&
+  // A client that keeps to the limits is always heard: its next message may be a CANCEL.
+  return session_->in_flight() <= limits_.in_flight &&
          session_->in_flight_bytes() + output_.size_bytes() < limits_.backlog_bytes;
 }
 

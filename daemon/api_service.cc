@@ -70,6 +70,17 @@ ReadTicket ApiService::read(const std::shared_ptr<OpenFile>& file, ByteRange ran
   return static_cast<ApiFile&>(*file).reader.read(range, std::move(done));
 }
 
+Service::Lendable ApiService::lendable(const std::shared_ptr<OpenFile>& file, std::uint64_t offset,
+                                       std::size_t limit) {
+  const cache::VersionPtr version = static_cast<ApiFile&>(*file).reader.snapshot()->version();
+  if (!version) return {};
+  auto parts = version->file_parts(offset, limit);
+  if (parts.empty()) return {};
+  Lendable lendable{.offset = parts.front().range.begin, .slices = {}};
+  for (auto& part : parts) lendable.slices.push_back(std::move(part.slice));
+  return lendable;
+}
+
 void ApiService::stat(std::string url, Callback<ObjectInfo> done) {
   auto address = parts_.origins.resolve(url);
   if (!address) return done(address.error());

@@ -30,6 +30,8 @@ class ApiService final : public Service {
   void list(std::string url, Callback<std::vector<ListEntry>> done) override;
   ReadTicket read(const std::shared_ptr<OpenFile>& file, ByteRange range,
                   Callback<Slices> done) override;
+  Lendable lendable(const std::shared_ptr<OpenFile>& file, std::uint64_t offset,
+                    std::size_t limit) override;
   std::string stats_json() override;
   std::string prometheus_text() override;
   void cached_objects(std::string url_prefix, Callback<std::vector<CachedObject>> done) override;

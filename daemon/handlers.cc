@@ -15,7 +15,9 @@ using protocol::MessageType;
 
 constexpr std::size_t kMaxPing = 1024;
 
-bool known(MessageType type) { return type >= MessageType::kPing && type <= MessageType::kRefresh; }
+bool known(MessageType type) {
+  return type >= MessageType::kPing && type <= MessageType::kLeaseCached;
+}
 
 std::vector<DirectoryEntry> to_wire(std::vector<ListEntry> entries) {
   std::vector<DirectoryEntry> out;
@@ -173,6 +175,13 @@ Result<void> Session::dispatch(Address to, wire::Reader& in) {
       } else {
         lease(to, handle, offset, length);
       }
+      return {};
+    }
+    case MessageType::kLeaseCached: {
+      const std::uint64_t handle = in.u64();
+      const std::uint64_t offset = in.u64();
+      if (!in.complete()) return malformed(to.type);
+      lease_cached(to, handle, offset);
       return {};
     }
     case MessageType::kRelease: {
@@ -361,16 +370,30 @@ void Session::lease(Address to, std::uint64_t handle, std::uint64_t offset, std:
     send_error(to, Error{ErrorCode::kInvalidArgument, "a LEASE of more than 32 MiB: split it"});
     return;
   }
-  if (leases_.size() >= limits_.leases) {
-    send_error(to, Error{ErrorCode::kBusy, "this client holds " + std::to_string(limits_.leases) +
-                                               " leases, the most allowed: release some"});
-    return;
-  }
+  if (!may_lease(to)) return;
   begin(to, length);
   start_read(to, file, ByteRange::at(offset, length),
              answer<Slices>(to, [offset](Session& self, Address address, Slices slices) {
                self.send_lease(address, offset, std::move(slices));
              }));
+}
+
+bool Session::may_lease(Address to) {
+  if (leases_.size() < limits_.leases) return true;
+  send_error(to, Error{ErrorCode::kBusy, "this client holds " + std::to_string(limits_.leases) +
+                                             " leases, the most allowed: release some"});
+  return false;
+}
+
+void Session::lease_cached(Address to, std::uint64_t handle, std::uint64_t offset) {
+  const auto file = find_handle(to, handle);
+  if (!file || !may_lease(to)) return;
+  Service::Lendable lendable = service_.lendable(file, offset, protocol::kMaxLeaseFds);
+  // Bytes never come inline here: what cannot be lent ends the run.
+  const auto end = std::find_if_not(lendable.slices.begin(), lendable.slices.end(),
+                                    [](const Slice& slice) { return may_be_leased(slice.fd); });
+  lendable.slices.erase(end, lendable.slices.end());
+  send_lease(to, lendable.offset, std::move(lendable.slices));
 }
 
 void Session::send_lease(Address to, std::uint64_t offset, Slices slices) {

@@ -14,11 +14,11 @@ namespace rangecache::daemon {
 
 /// What one client may hold at a time.
 struct ClientLimits {
-  std::uint32_t in_flight = 256;  ///< requests; more are not read until some are answered
+  std::uint32_t in_flight = 256;  ///< requests; beyond it none is read until some are answered
   std::uint32_t handles = 4096;
   std::uint32_t leases = 1024;
   /// Bytes of data asked for and not taken yet: beyond it no more requests are read.
-  std::uint64_t backlog_bytes = 16 * 1024 * 1024;
+  std::uint64_t backlog_bytes = protocol::kMaxInFlightBytes + 1024 * 1024;  ///< and replies' heads
 };
 
 /// What one client has open and asked for: turns its requests into Service calls, and their
@@ -57,6 +57,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void close_handle(Address to, std::uint64_t handle);
   void read(Address to, std::uint64_t handle, std::uint64_t offset, std::uint32_t length);
   void lease(Address to, std::uint64_t handle, std::uint64_t offset, std::uint32_t length);
+  void lease_cached(Address to, std::uint64_t handle, std::uint64_t offset);
+  bool may_lease(Address to);
   void release(Address to, std::uint64_t lease);
   void cancel(std::uint64_t id);
 

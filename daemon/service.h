@@ -46,6 +46,15 @@ class Service {
   virtual ReadTicket read(const std::shared_ptr<OpenFile>& file, ByteRange range,
                           Callback<Slices> done) = 0;
 
+  /// What stands in files around `offset`, without gaps, at most `limit` slices; nothing is
+  /// fetched. Empty: that byte does not stand in a file.
+  struct Lendable {
+    std::uint64_t offset = 0;  ///< of the first slice, in the object; not behind the one asked for
+    Slices slices;
+  };
+  virtual Lendable lendable(const std::shared_ptr<OpenFile>& file, std::uint64_t offset,
+                            std::size_t limit) = 0;
+
   /// A JSON object: {"version", "pid", "uptime_s", "cache_dir", "mounts": [{url, mountpoint}],
   /// "metrics": {name: number}}.
   virtual std::string stats_json() = 0;

@@ -231,7 +231,9 @@ void Operations::read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t of
 
 void Operations::release(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   Operations& self = of(request);
-  if (self.files_.remove(info->fh)) self.open_modes_.close(id);
+  // The handle last: who sees none open sees nothing backed either.
+  if (self.files_.find(info->fh)) self.open_modes_.close(id);
+  self.files_.remove(info->fh);
   fuse_reply_err(request, 0);
 }
 

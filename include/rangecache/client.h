@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,7 +35,9 @@ std::string default_socket_path();
 
 namespace client {
 class Connection;
-}
+class LeaseKeeper;
+struct HeldLease;
+}  // namespace client
 
 /// Cached bytes of one object that this process reads by itself, without asking the daemon again.
 /// While it lives, the daemon keeps the chunks from being reclaimed. Move-only; const calls are
@@ -60,9 +63,35 @@ class Lease {
 
  private:
   friend class File;
-  struct Impl;
-  explicit Lease(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Lease(std::unique_ptr<client::HeldLease> held);
+  std::unique_ptr<client::HeldLease> held_;
+};
+
+/// Bytes of one object in this process's memory, read-only: what stands in chunk files is mapped
+/// from there, so that it costs page cache and no copy; the rest, if any, is a copy. Move-only.
+/// Remains valid after the file was closed and the connection was lost.
+class Mapping {
+ public:
+  Mapping(Mapping&&) noexcept;
+  Mapping& operator=(Mapping&&) noexcept;
+  ~Mapping();
+
+  ByteRange range() const { return range_; }  ///< of the object: as asked, cut at end of file
+  std::span<const std::byte> bytes() const { return bytes_; }
+  /// How many of them are a copy.
+  std::uint64_t copied_bytes() const { return copied_; }
+
+ private:
+  friend class File;
+  Mapping() = default;
+  void release();
+
+  ByteRange range_;
+  std::span<const std::byte> bytes_;
+  std::uint64_t copied_ = 0;
+  void* address_ = nullptr;
+  std::size_t length_ = 0;
+  std::vector<std::unique_ptr<client::HeldLease>> leases_;
 };
 
 /// A read under way. Dropping it does not cancel.
@@ -80,9 +109,19 @@ class PendingRead {
 
 /// One version of a remote file: every byte read through it belongs to that version, or the read
 /// fails with kStale. Move-only. May outlive its Client; reads then fail.
+///
+/// What the daemon has in files is read by the library itself, without a message, through leases
+/// that it keeps for a while (Client::Options::lease_term).
 class File {
  public:
   using ReadCallback = std::function<void(Result<std::size_t>)>;
+  /// One read of a batch; see read().
+  struct ReadPart {
+    std::uint64_t offset = 0;
+    std::span<std::byte> buffer;
+  };
+  /// One result for each part, in their order.
+  using BatchCallback = std::function<void(std::vector<Result<std::size_t>>)>;
 
   File(File&&) noexcept;
   File& operator=(File&&) noexcept;
@@ -96,9 +135,17 @@ class File {
   /// Large reads are split and pipelined. Not from within a callback.
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> buffer) const;
   /// The same without waiting. `buffer` must live until `done` was called: exactly once, on the
-  /// client's thread (or within this call, if the connection is gone). `done` must not block.
+  /// client's thread, or within this call if the bytes are at hand or the connection is gone.
+  /// `done` must not block.
   PendingRead read_async(std::uint64_t offset, std::span<std::byte> buffer,
                          ReadCallback done) const;
+  /// Thousands of reads at once, sent together; any that fails leaves the others alone. Not from
+  /// within a callback.
+  std::vector<Result<std::size_t>> read_batch(std::span<const ReadPart> parts) const;
+  /// The same without waiting; the rules of read_async.
+  PendingRead read_batch_async(std::span<const ReadPart> parts, BatchCallback done) const;
+  /// The range as memory, fetching what is not cached. Pages are read from disk as they are used.
+  Result<Mapping> map(ByteRange range) const;
   /// Borrows the range (at most 32 MiB of it: see Lease::range()); what is not cached is fetched.
   Result<Lease> lease(ByteRange range) const;
 
@@ -116,6 +163,12 @@ class Client {
   struct Options {
     std::string socket_path;  ///< empty: default_socket_path()
     std::chrono::milliseconds connect_timeout{5000};
+    /// How many descriptors of chunk files the library may keep open to read cached bytes by
+    /// itself; 0: every read asks the daemon. Default: an eighth of RLIMIT_NOFILE, at most 256.
+    std::optional<std::size_t> max_lease_descriptors{};
+    /// How long they are kept at most: then the daemon is asked anew, if they are still used. So
+    /// long may chunks that the daemon evicts keep their space.
+    std::chrono::milliseconds lease_term{10'000};
   };
   static Result<Client> connect() { return connect(Options()); }
   /// kUnreachable: no daemon answers there. kUnsupported: its protocol is too old or too new.
@@ -161,8 +214,10 @@ class Client {
   Result<void> shutdown() const;  ///< begins an orderly stop of the daemon
 
  private:
-  explicit Client(std::shared_ptr<client::Connection> connection);
+  Client(std::shared_ptr<client::Connection> connection,
+         std::shared_ptr<client::LeaseKeeper> leases);
   std::shared_ptr<client::Connection> connection_;
+  std::shared_ptr<client::LeaseKeeper> leases_;
 };
 
 }  // namespace rangecache

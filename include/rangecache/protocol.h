@@ -22,6 +22,9 @@ inline constexpr std::uint32_t kMaxReadLength = 4 * 1024 * 1024;    ///< of one 
 inline constexpr std::uint32_t kMaxLeaseLength = 32 * 1024 * 1024;  ///< of one LEASE
 inline constexpr std::uint32_t kMaxLeaseFds = 16;                   ///< in one LEASE reply
 
+/// Of READs and LEASEs without an answer: beyond it the daemon may read no more from the client.
+inline constexpr std::uint32_t kMaxInFlightBytes = 16 * 1024 * 1024;
+
 /// Bits of the greeting's capabilities.
 inline constexpr std::uint32_t kCapabilityLease = 1u << 0;
 
@@ -49,6 +52,7 @@ enum class MessageType : std::uint16_t {
   kUnpin = 20,
   kPins = 21,
   kRefresh = 22,
+  kLeaseCached = 23,
 };
 
 inline constexpr std::uint16_t kFlagReply = 1u << 0;

@@ -36,6 +36,13 @@ TEST(BlockTable, ProvesExactlyTheBlocksThatWereMarked) {
       bool all = true;
       for (std::size_t i = begin; i < end; ++i) all = all && model[i];
       ASSERT_EQ(table.proved({begin, end}), all);
+      const BlockSpan run = table.proved_around(begin);
+      ASSERT_EQ(run.begin < run.end, model[begin]);
+      if (model[begin]) {
+        ASSERT_TRUE(run.begin <= begin && begin < run.end && table.proved(run));
+        ASSERT_TRUE(run.begin == 0 || !model[run.begin - 1]);
+        ASSERT_TRUE(run.end == count || !model[run.end]);
+      }
       if (random() % 4) continue;
       const std::size_t upto = std::min(end, begin + 3);
       table.mark_proved({begin, upto});

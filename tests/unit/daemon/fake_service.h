@@ -50,6 +50,7 @@ class FakeService final : public Service {
 
   ReadTicket read(const std::shared_ptr<OpenFile>& file, ByteRange range,
                   Callback<Slices> done) override {
+    ++reads;
     range = range.intersect({0, kSize});
     Slice slice;
     slice.length = range.size();
@@ -83,6 +84,22 @@ class FakeService final : public Service {
       }
       cancelled(Error{ErrorCode::kCancelled, "cancelled"});
     });
+  }
+
+  /// Of "x:file" all, from the block of 64 KiB that has the offset.
+  Lendable lendable(const std::shared_ptr<OpenFile>& file, std::uint64_t offset,
+                    std::size_t) override {
+    ++lendable_asked;
+    if (file->info().url != "x:file" || offset >= kSize) return {};
+    Lendable lendable{.offset = offset / 65536 * 65536, .slices = {}};
+    Slice slice;
+    slice.fd = chunk_.get();
+    slice.offset = lendable.offset;
+    slice.length = kSize - lendable.offset;
+    ++leased_slices;
+    slice.owner = std::shared_ptr<const void>(&chunk_, [this](const void*) { --leased_slices; });
+    lendable.slices.push_back(std::move(slice));
+    return lendable;
   }
 
   void wait_hanging(std::size_t count) {
@@ -154,6 +171,8 @@ class FakeService final : public Service {
 
   std::atomic<int> open_files{0};
   std::atomic<int> leased_slices{0};
+  std::atomic<int> reads{0};
+  std::atomic<int> lendable_asked{0};
   std::atomic<bool> shut_down{false};
 
  private:

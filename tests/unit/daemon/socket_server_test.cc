@@ -1,42 +1,17 @@
-#include "daemon/socket_server.h"
-
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <cstdlib>
 #include <future>
 #include <random>
 
-#include "fake_service.h"
-#include "rangecache/client.h"
+#include "server_fixture.h"
 
 namespace rangecache::daemon {
 namespace {
 
-class SocketServerTest : public ::testing::Test {
+class SocketServerTest : public ServerFixture {
  protected:
-  SocketServerTest() {
-    char name[] = "/tmp/rangecache-sock-XXXXXX";
-    directory_ = mkdtemp(name);
-    path_ = directory_ + "/run/socket";
-  }
-  ~SocketServerTest() override {
-    server_.reset();
-    rmdir((directory_ + "/run").c_str());
-    rmdir(directory_.c_str());
-  }
-  void start(SocketServer::Options options = {}) {
-    auto server = SocketServer::listen(path_, service_, metrics_, options);
-    ASSERT_TRUE(server) << server.error().message();
-    server_ = std::move(*server);
-  }
-  Client connect() {
-    auto client = Client::connect({.socket_path = path_});
-    EXPECT_TRUE(client) << client.error().message();
-    return std::move(*client);
-  }
   UniqueFd raw_connect() {
     UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_un address{};
@@ -57,11 +32,6 @@ class SocketServerTest : public ::testing::Test {
   static void send_all(int fd, const std::string& data) {
     ASSERT_EQ(static_cast<ssize_t>(data.size()), send(fd, data.data(), data.size(), MSG_NOSIGNAL));
   }
-  static void expect_pattern(std::span<const std::byte> bytes, std::uint64_t offset) {
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      ASSERT_EQ(FakeService::pattern(offset + i), bytes[i]) << "at " << offset + i;
-    }
-  }
   static std::string frame(std::uint16_t type, std::uint64_t id, const std::string& payload) {
     wire::FrameHeader header;
     header.length = static_cast<std::uint32_t>(payload.size());
@@ -69,12 +39,6 @@ class SocketServerTest : public ::testing::Test {
     header.request_id = id;
     return wire::encode(header) + payload;
   }
-
-  std::string directory_;
-  std::string path_;
-  FakeService service_;
-  Metrics metrics_;
-  std::unique_ptr<SocketServer> server_;
 };
 
 TEST_F(SocketServerTest, ReadsGiveTheBytesOfTheRangeFromMemoryAndFromFiles) {

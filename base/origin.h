@@ -159,6 +159,11 @@ class Origin {
   virtual std::string child_key(std::string_view dir_key, std::string_view name,
                                 bool is_directory) const = 0;
 
+  /// The inverse: the name of the object `key` in its directory.
+  virtual std::string name_of(std::string_view key) const {
+    return std::string(key.substr(key.rfind('/') + 1));
+  }
+
   /// `known`: answer not_modified if the object still has this validator.
   virtual void stat(std::string key, Validator known, Callback<StatResult> done) = 0;
   /// `token` is empty, or next_token of the page before.

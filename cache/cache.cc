@@ -40,6 +40,9 @@ VersionContext make_context(std::shared_ptr<BufferPool> pool, OpenChunks& open_c
       .changed = nullptr};
 }
 
+/// The most of one directory that is fetched ahead.
+constexpr std::uint64_t kDirectoryWindow = 8 << 20;
+
 /// The least journal that is compacted: small caches must not be full of manifest.
 std::uint64_t min_journal_bytes(std::uint64_t limit_bytes) {
   return std::clamp<std::uint64_t>(limit_bytes / 128, 64 << 10, 1 << 20);
@@ -80,8 +83,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
       options_.size_bytes, options_.quotas, *pins_,
       static_cast<std::uint64_t>(options_.max_pinned_share *
                                  static_cast<double>(options_.size_bytes)));
-  open_chunks_ =
-      std::make_unique<OpenChunks>(*store_, *groups_, *breaker_, options_.max_open_chunks);
+  open_chunks_ = std::make_unique<OpenChunks>(*store_, *groups_, *breaker_,
+                                              options_.max_open_chunks, metrics_);
   storer_ = std::make_unique<Storer>(
       Storer::Parts{*store_, *manifest_, *ledger_, *groups_, *open_chunks_, *breaker_, files,
                     clock_, metrics_, sync_.get()},
@@ -89,6 +92,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   context_ = std::make_unique<VersionContext>(
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);
+  directory_read_ahead_ = std::make_unique<DirectoryReadAhead>(
+      *catalog_, std::min(kDirectoryWindow, read_ahead_options().max_window), metrics_);
   context_->changed = [catalog = catalog_.get()](const VersionPtr& version) {
     catalog->changed(version);
   };
@@ -125,6 +130,13 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
                 [catalog = catalog_.get()] { return catalog->known_names(); });
   if (walk) walk_ = std::make_unique<StrayWalk>(*store_, *storer_, *catalog_, find_origin);
   return {};
+}
+
+ReadAhead::Options Cache::read_ahead_options() const {
+  ReadAhead::Options options;
+  options.max_window = std::min<std::uint64_t>(
+      {options.max_window, options_.memory_bytes / 4, options_.size_bytes / 8});
+  return options;
 }
 
 void Cache::stored(const VersionPtr& version) {

@@ -16,6 +16,7 @@
 #include "cache/catalog.h"
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
+#include "cache/directory_read_ahead.h"
 #include "cache/disk_breaker.h"
 #include "cache/eviction_groups.h"
 #include "cache/freshness_policy.h"
@@ -74,6 +75,10 @@ class Cache {
   std::uint64_t disk_used() const { return ledger_->used(); }
   std::vector<EvictionGroups::Use> quotas() const { return groups_->quotas(); }
 
+  DirectoryReadAhead& directory_read_ahead() { return *directory_read_ahead_; }
+  /// How far ahead may be read without crowding out what is wanted now.
+  ReadAhead::Options read_ahead_options() const;
+
   struct Evicted {
     std::uint64_t objects = 0;
     std::uint64_t chunks = 0;
@@ -110,6 +115,7 @@ class Cache {
   std::unique_ptr<Storer> storer_;
   std::unique_ptr<VersionContext> context_;
   std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<DirectoryReadAhead> directory_read_ahead_;
   std::unique_ptr<ChunkWriter> writer_;
   std::unique_ptr<NamesFile> names_;
   std::unique_ptr<StrayWalk> walk_;

@@ -23,12 +23,11 @@ bool same_listed_time(std::int64_t a, std::int64_t b) {
   return std::min(difference, 900 - difference) < 60;
 }
 
-std::string directory_of(const std::string& key) {
-  const auto slash = key.rfind('/');
-  return slash == std::string::npos ? "" : key.substr(0, slash + 1);
-}
-
 }  // namespace
+
+std::string directory_of(std::string_view key) {
+  return std::string(key.substr(0, key.rfind('/') + 1));
+}
 
 Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPolicies policies,
                  Metrics& metrics)
@@ -259,6 +258,14 @@ VersionPtr Catalog::bind_as_listed(const SnapshotPtr& snapshot) {
   }
   snapshot->bound(version);
   return version;
+}
+
+void Catalog::fetch_whole(const SnapshotPtr& snapshot) {
+  if (const VersionPtr version = bind_as_listed(snapshot)) {
+    if (version->size() > 0) version->prefetch({0, version->size()});
+  } else {
+    snapshot->fetch_whole();
+  }
 }
 
 void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {

@@ -22,6 +22,9 @@
 
 namespace rangecache::cache {
 
+/// The key of the directory that the object is in.
+std::string directory_of(std::string_view key);
+
 /// What a name turned out to be.
 struct Found {
   bool is_directory = false;
@@ -49,6 +52,12 @@ class Catalog {
   /// where there is none (or where the listing may be incomplete).
   void lookup(ObjectAddress directory, std::string name, Callback<Found> done);
   void list(ObjectAddress directory, Callback<ListingPtr> done);
+  /// Whether what is read now may serve a later open unasked; false where each open asks, and
+  /// where nothing is fetched.
+  bool keeps_what_is_read(const Origin& origin) const {
+    const FreshnessPolicy::Kind kind = policies_.of(origin).kind;
+    return kind != FreshnessPolicy::Kind::kAlways && kind != FreshnessPolicy::Kind::kOffline;
+  }
   /// The last listing, however old; null: none yet.
   ListingPtr last_listing(const ObjectAddress& directory) {
     return directories_.cached(*directory.origin, directory.key);
@@ -56,6 +65,9 @@ class Catalog {
   /// What `entry` of a listing is, if that can be told without asking the origin.
   std::optional<Found> known(const ObjectAddress& directory, const ListEntry& entry,
                              std::int64_t listing_fresh_until_ns);
+
+  /// Fetches ahead all of a small object that was listed.
+  void fetch_whole(const SnapshotPtr& snapshot);
 
   /// Takes note of what an origin's answer says; returns the version that it speaks of.
   VersionPtr learn(const ObjectAddress& address, const ObjectAttributes& attributes);

@@ -209,11 +209,11 @@ void Coalescer::prefetch(ByteRange range, Effects& effects) {
   }
 }
 
-FlightPtr Coalescer::adopt(ByteRange range) {
+FlightPtr Coalescer::adopt(ByteRange range, Priority priority) {
   range.end = std::min(range.end, options_.size);
   if (range.empty() || !is_gap(range)) return nullptr;
-  FlightPtr flight = add_flight(range, Priority::kDemand);
-  flight->claimed = false;
+  FlightPtr flight = add_flight(range, priority);
+  flight->claimed = priority == Priority::kReadAhead;
   return flight;
 }
 

@@ -79,7 +79,7 @@ class Coalescer {
 
   /// A fetch that was begun before the version was known: makes it a flight. nullptr if some of
   /// `range` is here or under way already; the fetch is then not wanted.
-  FlightPtr adopt(ByteRange range);
+  FlightPtr adopt(ByteRange range, Priority priority);
 
   /// False: the flight is abandoned, drop the connection.
   bool flight_head(const FlightPtr& flight, const FetchHead& head, Effects& effects);

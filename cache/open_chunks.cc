@@ -25,10 +25,12 @@ bool begins_a_use(const Chunk* chunk, ByteRange part) {
 }  // namespace
 
 OpenChunks::OpenChunks(ChunkStore& store, EvictionGroups& groups, const DiskBreaker& breaker,
-                       std::size_t max_open)
+                       std::size_t max_open, Metrics& metrics)
     : store_(store),
       groups_(groups),
       breaker_(breaker),
+      unused_ahead_(metrics.gauge("rangecache_read_ahead_unused_bytes",
+                                  "Cached bytes that were read ahead and no reader has used")),
       max_open_per_shard_(std::max<std::size_t>(1, max_open / kShards)) {}
 
 Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
@@ -40,7 +42,8 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
     RC_TRY(prove(store_, file->fd.get(), *chunk, wanted));
   }
   if (begins_a_use(chunk.get(), part)) groups_.touched(*chunk);
-  if (chunk->unread_ahead.load(std::memory_order_relaxed)) chunk->unread_ahead = false;
+  if (chunk->unread_ahead.load(std::memory_order_relaxed) && chunk->unread_ahead.exchange(false))
+    unused_ahead_.add(-static_cast<std::int64_t>(chunk->range.size()));
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "base/metrics.h"
 #include "base/mutex.h"
 #include "base/slice.h"
 #include "base/unique_fd.h"
@@ -31,7 +32,11 @@ struct OpenChunk {
 class OpenChunks {
  public:
   OpenChunks(ChunkStore& store, EvictionGroups& groups, const DiskBreaker& breaker,
-             std::size_t max_open);
+             std::size_t max_open, Metrics& metrics);
+
+  /// Bytes that a read-ahead brought and no reader has used: a gauge that the storer raises and
+  /// the first use lowers.
+  Gauge& unused_ahead() { return unused_ahead_; }
 
   /// The slice of `part` (which lies within the chunk). Blocks that were not proved since the
   /// start are checked against their checksums first. kNotFound: evicted or vanished;
@@ -63,6 +68,7 @@ class OpenChunks {
   ChunkStore& store_;
   EvictionGroups& groups_;
   const DiskBreaker& breaker_;
+  Gauge& unused_ahead_;
   const std::size_t max_open_per_shard_;
   std::array<Shard, kShards> shards_;
 };

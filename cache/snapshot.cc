@@ -24,18 +24,34 @@ Error changed_error(const std::string& url) {
 /// version's first flight. So the first byte costs one round trip, and no HEAD.
 class Snapshot::FirstContact final : public FetchSink {
  public:
-  explicit FirstContact(SnapshotPtr snapshot) : snapshot_(std::move(snapshot)) {}
+  FirstContact(SnapshotPtr snapshot, Priority priority)
+      : snapshot_(std::move(snapshot)), priority_(priority) {}
+
+  /// A reader waits for it now. From any thread.
+  void hurry() {
+    std::shared_ptr<Transfer> transfer;
+    {
+      MutexLock lock(mu_);
+      if (std::exchange(priority_, Priority::kDemand) == Priority::kDemand) return;
+      transfer = transfer_;
+      hurried_ = !transfer;
+    }
+    if (transfer) transfer->promote();
+  }
 
   /// Called when the origin has returned the transfer, which may be after on_head.
   void set_transfer(std::shared_ptr<Transfer> transfer) {
     Version::Adopted adopted;
     VersionPtr version;
+    bool hurried = false;
     {
       MutexLock lock(mu_);
       transfer_ = transfer;
       adopted = adopted_;
       version = version_;
+      hurried = hurried_;
     }
+    if (hurried) transfer->promote();
     if (adopted.flight) version->attach(adopted.flight, std::move(transfer));
   }
 
@@ -51,7 +67,7 @@ class Snapshot::FirstContact final : public FetchSink {
       failure_ = version.error();
       return Verdict::kAbort;
     }
-    Version::Adopted adopted = (*version)->adopt(head.range);
+    Version::Adopted adopted = (*version)->adopt(head.range, priority());
     std::shared_ptr<Transfer> transfer;
     {
       MutexLock lock(mu_);
@@ -73,13 +89,17 @@ class Snapshot::FirstContact final : public FetchSink {
   void on_done(Result<void> result) override {
     if (auto sink = adopted_sink()) return sink->on_done(std::move(result));
     if (settled_) return;
-    if (whole_wanted_) return snapshot_->contact({0, UINT64_MAX});
+    if (whole_wanted_) return snapshot_->contact({0, UINT64_MAX}, priority());
     if (failure_) return snapshot_->failed(*failure_);
     snapshot_->failed(result ? Error(ErrorCode::kOriginFailed, "an answer without a head")
                              : result.error());
   }
 
  private:
+  Priority priority() {
+    MutexLock lock(mu_);
+    return priority_;
+  }
   std::shared_ptr<FetchSink> adopted_sink() {
     MutexLock lock(mu_);
     return adopted_.sink;
@@ -92,6 +112,8 @@ class Snapshot::FirstContact final : public FetchSink {
   std::optional<Error> failure_;
 
   Mutex mu_;
+  Priority priority_ GUARDED_BY(mu_);
+  bool hurried_ GUARDED_BY(mu_) = false;  ///< before the transfer was known
   Version::Adopted adopted_ GUARDED_BY(mu_);
   VersionPtr version_ GUARDED_BY(mu_);
   std::shared_ptr<Transfer> transfer_ GUARDED_BY(mu_);
@@ -141,14 +163,17 @@ bool Snapshot::awaits(const Validator& validator, std::uint64_t size) const {
 }
 
 void Snapshot::bind(Callback<void> done) {
+  bool ask = false, wait = false;
   {
     MutexLock lock(mu_);
     if (!version_ && !stale_) {
       binds_.push_back(std::move(done));
-      if (std::exchange(asking_, true)) return;
+      ask = !std::exchange(asking_, true);
+      wait = !ask;
     }
   }
-  if (!done) return contact({0, kFirstBytes});
+  if (ask) return contact({0, kFirstBytes}, Priority::kDemand);
+  if (wait) return hurry();
   if (version()) return done({});
   done(changed_error(address_.origin->url_of(address_.key)));
 }
@@ -172,7 +197,9 @@ ReadTicket Snapshot::read(ByteRange range, Callback<Slices> done) {
   if (read) {
     if (ask) {
       const std::uint64_t begin = range.begin / kPage * kPage;
-      contact({begin, std::max(range.end, begin + kFirstBytes)});
+      contact({begin, std::max(range.end, begin + kFirstBytes)}, Priority::kDemand);
+    } else {
+      hurry();
     }
     return ReadTicket([self = shared_from_this(), read] { self->cancel(read); });
   }
@@ -189,6 +216,23 @@ ReadTicket Snapshot::read(ByteRange range, Callback<Slices> done) {
 
 void Snapshot::prefetch(ByteRange range) {
   if (auto known = version()) known->prefetch(range);
+}
+
+void Snapshot::fetch_whole() {
+  {
+    MutexLock lock(mu_);
+    if (version_ || stale_ || !listed_.size.value_or(0) || std::exchange(asking_, true)) return;
+  }
+  contact({0, *listed_.size}, Priority::kReadAhead);
+}
+
+void Snapshot::hurry() {
+  std::shared_ptr<FirstContact> contact;
+  {
+    MutexLock lock(mu_);
+    contact = contact_.lock();
+  }
+  if (contact) contact->hurry();
 }
 
 std::shared_ptr<SharedReadAhead> Snapshot::read_ahead(ReadAhead::Options options) {
@@ -212,9 +256,13 @@ void Snapshot::cancel(const ReadPtr& read) {
   if (waiting) read->callback(Error(ErrorCode::kCancelled, "the reader gave up"));
 }
 
-void Snapshot::contact(ByteRange range) {
-  auto sink = std::make_shared<FirstContact>(shared_from_this());
-  auto transfer = address_.origin->fetch({address_.key, range, {}, Priority::kDemand}, sink);
+void Snapshot::contact(ByteRange range, Priority priority) {
+  auto sink = std::make_shared<FirstContact>(shared_from_this(), priority);
+  {
+    MutexLock lock(mu_);
+    contact_ = sink;
+  }
+  auto transfer = address_.origin->fetch({address_.key, range, {}, priority}, sink);
   sink->set_transfer(std::move(transfer));
 }
 

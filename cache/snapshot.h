@@ -62,6 +62,9 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   ReadTicket read(ByteRange range, Callback<Slices> done) EXCLUDES(mu_);
   /// Fetches ahead; nothing while unbound.
   void prefetch(ByteRange range) EXCLUDES(mu_);
+  /// Makes the first contact ahead of any reader, with all of a small object that was listed.
+  /// Nothing once it is bound, or where nothing was listed.
+  void fetch_whole() EXCLUDES(mu_);
   /// What the open handles of this object share: kept by them, made by the first.
   std::shared_ptr<SharedReadAhead> read_ahead(ReadAhead::Options options) EXCLUDES(mu_);
 
@@ -70,7 +73,9 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   friend class FirstContact;
   friend class Catalog;
 
-  void contact(ByteRange range);
+  void contact(ByteRange range, Priority priority) EXCLUDES(mu_);
+  /// Somebody waits for the contact under way.
+  void hurry() EXCLUDES(mu_);
   /// What the first answer's head tells. Returns the version, or the reason why reads must fail.
   Result<VersionPtr> settle(const FetchHead& head) EXCLUDES(mu_);
   void bound(VersionPtr version) EXCLUDES(mu_);   ///< serves who waited
@@ -85,8 +90,9 @@ class Snapshot : public std::enable_shared_from_this<Snapshot> {
   VersionPtr version_ GUARDED_BY(mu_);
   std::int64_t listed_s_ GUARDED_BY(mu_) = 0;
   std::int64_t believed_until_s_ GUARDED_BY(mu_) = 0;
-  bool stale_ GUARDED_BY(mu_) = false;   ///< the listed size was not true any more
-  bool asking_ GUARDED_BY(mu_) = false;  ///< a first contact is under way
+  bool stale_ GUARDED_BY(mu_) = false;                   ///< the listed size was not true any more
+  bool asking_ GUARDED_BY(mu_) = false;                  ///< a first contact is under way
+  std::weak_ptr<FirstContact> contact_ GUARDED_BY(mu_);  ///< the last one
   std::weak_ptr<SharedReadAhead> read_ahead_ GUARDED_BY(mu_);
   std::vector<ReadPtr> reads_ GUARDED_BY(mu_);
   std::vector<Callback<void>> binds_ GUARDED_BY(mu_);

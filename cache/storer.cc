@@ -31,6 +31,8 @@ Storer::Storer(Parts parts, Options options)
           parts.metrics.counter("rangecache_evicted_chunks_total", "Chunks removed to make room")),
       evicted_bytes_(parts.metrics.counter("rangecache_evicted_bytes_total",
                                            "Bytes of chunks removed to make room")),
+      wasted_ahead_bytes_(parts.metrics.counter("rangecache_read_ahead_wasted_bytes_total",
+                                                "Bytes read ahead and evicted before any use")),
       corrupt_chunks_(parts.metrics.counter("rangecache_corrupt_chunks_total",
                                             "Chunks thrown away: damaged, or their file is gone")),
       faults_(parts.metrics.counter("rangecache_cache_faults_total",
@@ -169,6 +171,7 @@ void Storer::count(Chunk& chunk, bool read_ahead) {
       ((chunk.version->id().low ^ chunk.range.begin) * 0x9e3779b97f4a7c15ULL) >> 32);
   if (read_ahead) {
     chunk.unread_ahead = true;
+    parts_.open_chunks.unused_ahead().add(static_cast<std::int64_t>(chunk.range.size()));
     grace_.add(ChunkPtr(&chunk));
   } else {
     parts_.groups.insert(chunk);
@@ -182,6 +185,8 @@ std::uint64_t Storer::discount(Chunk& chunk) {
   CHECK(chunk.counted);
   chunk.counted = false;
   if (!grace_.remove(chunk)) parts_.groups.remove(chunk);
+  if (chunk.unread_ahead.exchange(false))
+    parts_.open_chunks.unused_ahead().add(-static_cast<std::int64_t>(chunk.range.size()));
   chunks_.add(-1);
   return Ledger::chunk_charge(chunk.range.size());
 }
@@ -298,6 +303,7 @@ bool Storer::evict_one() {
 void Storer::evict(Chunk& victim) {
   evicted_chunks_.add();
   evicted_bytes_.add(victim.range.size());
+  if (victim.unread_ahead) wasted_ahead_bytes_.add(victim.range.size());
   remove(victim, "evicted");
 }
 

@@ -170,6 +170,7 @@ class Storer {
   std::function<VersionPtr(const VersionId&)> find_;
   Counter& evicted_chunks_;
   Counter& evicted_bytes_;
+  Counter& wasted_ahead_bytes_;
   Counter& corrupt_chunks_;
   Counter& faults_;
   Counter& left_out_bytes_;

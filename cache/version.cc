@@ -296,9 +296,9 @@ void Version::attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer
   if (resume) transfer->resume();
 }
 
-Version::Adopted Version::adopt(ByteRange range) {
+Version::Adopted Version::adopt(ByteRange range, Priority priority) {
   MutexLock lock(mu_);
-  FlightPtr flight = coalescer_.adopt(range);
+  FlightPtr flight = coalescer_.adopt(range, priority);
   if (!flight) return {};
   return {std::make_shared<FlightSink>(shared_from_this(), flight), flight};
 }

@@ -107,7 +107,7 @@ class Version : public std::enable_shared_from_this<Version> {
     std::shared_ptr<FetchSink> sink;
     FlightPtr flight;
   };
-  Adopted adopt(ByteRange range);
+  Adopted adopt(ByteRange range, Priority priority);
   void attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer);
 
   // For the store thread.

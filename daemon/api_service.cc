@@ -23,8 +23,8 @@ ObjectInfo info_of(const cache::Version& version) {
 
 class ApiFile final : public OpenFile {
  public:
-  ApiFile(cache::SnapshotPtr pinned, ObjectInfo object, cache::ReadAhead::Options options)
-      : reader(std::move(pinned), options), info_(std::move(object)) {}
+  ApiFile(cache::SnapshotPtr pinned, ObjectInfo object, cache::Cache& cache)
+      : reader(std::move(pinned), cache), info_(std::move(object)) {}
   const ObjectInfo& info() const override { return info_; }
 
   Reader reader;
@@ -55,14 +55,12 @@ ApiService::ApiService(Parts parts)
 void ApiService::open(std::string url, Callback<std::shared_ptr<OpenFile>> done) {
   auto address = parts_.origins.resolve(url);
   if (!address) return done(address.error());
-  const auto options =
-      read_ahead_options(parts_.cache.options().memory_bytes, parts_.cache.options().size_bytes);
-  parts_.cache.catalog().open(
-      *address, [options, done = std::move(done)](Result<cache::SnapshotPtr> snapshot) mutable {
-        if (!snapshot) return done(snapshot.error());
-        done(std::shared_ptr<OpenFile>(
-            std::make_shared<ApiFile>(*snapshot, info_of(**snapshot), options)));
-      });
+  parts_.cache.catalog().open(*address, [&cache = parts_.cache, done = std::move(done)](
+                                            Result<cache::SnapshotPtr> snapshot) mutable {
+    if (!snapshot) return done(snapshot.error());
+    done(std::shared_ptr<OpenFile>(
+        std::make_shared<ApiFile>(*snapshot, info_of(**snapshot), cache)));
+  });
 }
 
 ReadTicket ApiService::read(const std::shared_ptr<OpenFile>& file, ByteRange range,

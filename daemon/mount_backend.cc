@@ -54,8 +54,8 @@ class MountBackend::FileNode final : public fuse::Node {
 
 class MountBackend::OpenHandle final : public fuse::Handle {
  public:
-  OpenHandle(cache::SnapshotPtr snapshot, cache::ReadAhead::Options options)
-      : reader(std::move(snapshot), options) {}
+  OpenHandle(cache::SnapshotPtr snapshot, cache::Cache& cache)
+      : reader(std::move(snapshot), cache) {}
   Reader reader;
 };
 
@@ -197,9 +197,8 @@ void MountBackend::open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse
   cache_.catalog().confirm(node.snapshot, [self = shared_from_this(), snapshot = node.snapshot,
                                            done = std::move(done)](Result<void> current) mutable {
     if (!current) return done(current.error());
-    const cache::CacheOptions& options = self->cache_.options();
-    done(std::shared_ptr<fuse::Handle>(std::make_shared<OpenHandle>(
-        std::move(snapshot), read_ahead_options(options.memory_bytes, options.size_bytes))));
+    done(std::shared_ptr<fuse::Handle>(
+        std::make_shared<OpenHandle>(std::move(snapshot), self->cache_)));
   });
 }
 

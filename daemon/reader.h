@@ -1,11 +1,10 @@
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 
 #include "base/read_ticket.h"
-#include "cache/snapshot.h"
+#include "cache/cache.h"
 
 namespace rangecache::daemon {
 
@@ -13,8 +12,11 @@ namespace rangecache::daemon {
 /// reads says will be wanted next. Front ends share it. Thread-safe.
 class Reader {
  public:
-  Reader(cache::SnapshotPtr snapshot, cache::ReadAhead::Options options)
-      : snapshot_(std::move(snapshot)), read_ahead_(snapshot_->read_ahead(options)) {}
+  Reader(cache::SnapshotPtr snapshot, cache::Cache& cache)
+      : snapshot_(std::move(snapshot)),
+        read_ahead_(snapshot_->read_ahead(cache.read_ahead_options())) {
+    cache.directory_read_ahead().opened(*snapshot_);
+  }
 
   const cache::SnapshotPtr& snapshot() const { return snapshot_; }
 
@@ -28,14 +30,5 @@ class Reader {
   const cache::SnapshotPtr snapshot_;
   const std::shared_ptr<cache::SharedReadAhead> read_ahead_;
 };
-
-/// How far ahead may be read without crowding out what is wanted now.
-inline cache::ReadAhead::Options read_ahead_options(std::uint64_t memory_bytes,
-                                                    std::uint64_t cache_bytes) {
-  cache::ReadAhead::Options options;
-  options.max_window =
-      std::min<std::uint64_t>({options.max_window, memory_bytes / 4, cache_bytes / 8});
-  return options;
-}
 
 }  // namespace rangecache::daemon

@@ -55,6 +55,11 @@ std::string HttpOrigin::child_key(std::string_view dir_key, std::string_view nam
   return key + encode_segment(name) + (is_directory ? "/" : "");
 }
 
+std::string HttpOrigin::name_of(std::string_view key) const {
+  const std::string name = Origin::name_of(key.substr(0, key.find('?')));
+  return decode_segment(name).value_or(name);
+}
+
 void HttpOrigin::stat(std::string key, Validator known, Callback<StatResult> done) {
   auto shared_done = std::make_shared<Callback<StatResult>>(std::move(done));
   const bool posted = endpoint_->loop.post(

@@ -17,6 +17,7 @@ class HttpOrigin final : public Origin {
 
   const std::string& id() const override { return endpoint_->origin_id; }
   std::string url_of(std::string_view key) const override { return endpoint_->url_of(key); }
+  std::string name_of(std::string_view key) const override;
   std::string child_key(std::string_view dir_key, std::string_view name,
                         bool is_directory) const override;
   void stat(std::string key, Validator known, Callback<StatResult> done) override;

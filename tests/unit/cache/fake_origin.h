@@ -42,8 +42,11 @@ class FakeOrigin final : public Origin {
   }
   /// Bytes beyond `allowed` of each fetch wait for release().
   void hold_after(std::uint64_t allowed) { allowed_ = allowed; }
+  /// Of each fetch even the head waits.
+  void hold_heads() { hold_heads_ = true; }
   void release() {
     allowed_ = UINT64_MAX;
+    hold_heads_ = false;
     loop_.post([this] { resume_all(); });
   }
   void fail_next(ErrorCode code) {
@@ -57,6 +60,9 @@ class FakeOrigin final : public Origin {
 
   std::uint64_t bytes_sent() const { return bytes_sent_; }
   int fetches() const { return fetches_; }
+  int promotions() const { return promotions_; }
+  /// No fetch is under way.
+  bool idle() const { return ended_ == fetches_; }
   int stats() const { return stats_; }
   int lists() const { return lists_; }
   void wait_for_fetches(int count) {
@@ -125,6 +131,7 @@ class FakeOrigin final : public Origin {
     std::shared_ptr<FetchSink> sink;
     ByteRange body;
     int version = 0;
+    bool begun = false;
     std::uint64_t sent = 0;
 
     void cancel() override {
@@ -134,10 +141,19 @@ class FakeOrigin final : public Origin {
     void resume() override {
       origin.loop_.post([self = shared_from_this()] { self->send(); });
     }
+    void promote() override {
+      if (request.priority == Priority::kReadAhead) ++origin.promotions_;
+    }
+    void go_on() { begun ? send() : begin(); }
     void done(Result<void> result) {
-      if (auto last = std::move(sink)) last->on_done(std::move(result));
+      if (auto last = std::move(sink)) {
+        last->on_done(std::move(result));
+        ++origin.ended_;
+      }
     }
     void begin() {
+      if (origin.hold_heads_) return origin.held_.push_back(shared_from_this());
+      begun = true;
       const auto object = origin.find(request.key);
       if (!object) return done(Error(ErrorCode::kNotFound, request.key));
       FetchHead head;
@@ -207,7 +223,7 @@ class FakeOrigin final : public Origin {
   void resume_all() {
     auto held = std::move(held_);
     held_.clear();
-    for (const auto& transfer : held) transfer->send();
+    for (const auto& transfer : held) transfer->go_on();
   }
 
   const std::string id_ = "http://fake";
@@ -217,9 +233,12 @@ class FakeOrigin final : public Origin {
   std::optional<ErrorCode> failure_;
   std::vector<ByteRange> ranges_;
   std::atomic<std::uint64_t> allowed_{UINT64_MAX};
+  std::atomic<bool> hold_heads_{false};
   std::atomic<bool> ignore_ranges_{false};
   std::atomic<std::uint64_t> bytes_sent_{0};
   std::atomic<int> fetches_{0};
+  std::atomic<int> promotions_{0};
+  std::atomic<int> ended_{0};
   std::atomic<int> stats_{0};
   std::atomic<int> lists_{0};
   std::atomic<bool> lists_validators_{false};

@@ -85,10 +85,11 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
                                  static_cast<double>(options_.size_bytes)));
   open_chunks_ = std::make_unique<OpenChunks>(*store_, *groups_, *breaker_,
                                               options_.max_open_chunks, metrics_);
-  storer_ = std::make_unique<Storer>(
-      Storer::Parts{*store_, *manifest_, *ledger_, *groups_, *open_chunks_, *breaker_, files,
-                    clock_, metrics_, sync_.get()},
-      Storer::Options{options_.keep_free_bytes, options_.look_after_ms, options_.admit_second_use});
+  storer_ =
+      std::make_unique<Storer>(Storer::Parts{*store_, *manifest_, *ledger_, *groups_, *open_chunks_,
+                                             *breaker_, files, clock_, metrics_, sync_.get()},
+                               Storer::Options{options_.keep_free_bytes, options_.memory_bytes,
+                                               options_.look_after_ms, options_.admit_second_use});
   context_ = std::make_unique<VersionContext>(
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);

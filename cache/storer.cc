@@ -20,6 +20,7 @@ constexpr std::uint64_t kMaxUndeleted = 4;
 constexpr int kTrimSlice = 8;  // chunks, before others on the store thread have their turn
 constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
 constexpr std::uint64_t kSmallPiece = 128 * 1024;
+constexpr std::int64_t kBehindLook_ms = 20;
 constexpr std::int64_t kSmallPieceStays_ms = 1'000;
 constexpr std::size_t kDumpSlice = 8192;  // records: a few milliseconds
 
@@ -53,6 +54,7 @@ Storer::Storer(Parts parts, Options options)
       free_space_(parts.files, parts.store.directory(), options.keep_free_bytes, parts.clock,
                   parts.metrics),
       grace_(parts.clock, parts.ledger.limit() / 8),
+      writes_(options.memory_bytes, parts.clock, parts.metrics),
       set_aside_(parts.clock),
       loop_("rc-store") {
   if (options.admit_second_use) admission_.emplace();
@@ -73,19 +75,40 @@ void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()>
 // --- storing ----------------------------------------------------------------------------------
 
 void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
-  loop_.post([this, job = Job{std::move(version), std::move(piece), 0}]() mutable {
-    begin(std::move(job));
+  loop_.post([this, job = PieceWrite{std::move(version), std::move(piece)}]() mutable {
+    if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
+    if (!is_admitted(job)) return turn_away(job);
+    writes_.push(std::move(job));
+    work_off();
   });
 }
 
-void Storer::begin(Job job) {
+void Storer::work_off() {
+  for (const PieceWrite& job : writes_.give_up()) leave_out(job);
+  while (auto job = writes_.next()) {
+    const PieceWrite taken = *job;
+    if (!begin(*std::move(job))) writes_.done(taken);
+  }
+  // While readers wait for memory: what they have had in the meantime need not be kept.
+  if (writes_.behind() && !std::exchange(work_off_posted_, true)) {
+    loop_.call_after_ms(kBehindLook_ms, [this] {
+      work_off_posted_ = false;
+      work_off();
+    });
+  }
+}
+
+/// False: it is not to be written, and is dealt with.
+bool Storer::begin(PieceWrite job) {
   const ByteRange range = job.piece->filled();
-  if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
-  if (!is_admitted(job)) return turn_away(job);
   job.charge = Ledger::chunk_charge(range.size());
-  if (!may_be_kept(job) || !make_room_in_quota(*job.version, job.charge)) return leave_out(job);
+  if (!may_be_kept(job) || !make_room_in_quota(*job.version, job.charge)) {
+    leave_out(job);
+    return false;
+  }
   if (!reserve(job.charge)) {
-    return drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
+    drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
+    return false;
   }
   parts_.groups.take(*job.version, job.charge);
   if (auto made = ensure_directory(*job.version); !made) {
@@ -93,7 +116,8 @@ void Storer::begin(Job job) {
     parts_.groups.give_back(*job.version, job.charge);
     parts_.breaker.fault(DiskBreaker::Fault::kWrite, made.error());
     make_room_after(made.error());
-    return drop(job, made.error());
+    drop(job, made.error());
+    return false;
   }
   free_space_.begin(job.charge);
   ++job.version->on_disk.files;
@@ -111,9 +135,16 @@ void Storer::begin(Job job) {
     });
   };
   writer_->write(std::move(write));
+  return true;
 }
 
-void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
+void Storer::finish(PieceWrite job, Result<std::uint64_t> disk_bytes) {
+  writes_.done(job);
+  enter_written(std::move(job), std::move(disk_bytes));
+  work_off();
+}
+
+void Storer::enter_written(PieceWrite job, Result<std::uint64_t> disk_bytes) {
   const ByteRange range = job.piece->filled();
   writing_.erase(writing_.find({job.version->id(), range.begin, range.end}));
   free_space_.finished(job.charge, disk_bytes.has_value());
@@ -136,28 +167,28 @@ void Storer::finish(Job job, Result<std::uint64_t> disk_bytes) {
   trim_soon();
 }
 
-bool Storer::may_be_kept(const Job& job) {
+bool Storer::may_be_kept(const PieceWrite& job) {
   return parts_.breaker.writes_allowed() && parts_.manifest.recording() &&
          fits_beside_strays(job.charge + kDirectoryCharge) && leaves_floor(job.charge) &&
          // A chunk with these bytes is still on the disk, and may come back.
          !set_aside_.overlaps(*job.version, job.piece->filled());
 }
 
-bool Storer::is_admitted(const Job& job) {
+bool Storer::is_admitted(const PieceWrite& job) {
   // A piece is known by its begin: another piece of the same first pass begins elsewhere, and a
   // second pass like the first cuts its pieces alike.
   const std::uint64_t key = job.version->id().low + job.piece->begin();
   return !admission_ || admission_->admit(key);
 }
 
-void Storer::turn_away(const Job& job) {
+void Storer::turn_away(const PieceWrite& job) {
   not_admitted_bytes_.add(job.piece->filled().size());
   if (job.piece->filled().size() > kSmallPiece) return job.version->piece_dropped(*job.piece);
   // What an open has brought is read next: it should not be fetched twice for that.
   loop_.call_after_ms(kSmallPieceStays_ms, [job] { job.version->piece_dropped(*job.piece); });
 }
 
-void Storer::leave_out(const Job& job) {
+void Storer::leave_out(const PieceWrite& job) {
   left_out_bytes_.add(job.piece->filled().size());
   job.version->piece_dropped(*job.piece);
 }
@@ -191,7 +222,7 @@ std::uint64_t Storer::discount(Chunk& chunk) {
   return Ledger::chunk_charge(chunk.range.size());
 }
 
-void Storer::drop(const Job& job, const Error& error) {
+void Storer::drop(const PieceWrite& job, const Error& error) {
   job.version->piece_dropped(*job.piece);
   faults_.add();
   const std::int64_t now = parts_.clock.monotonic_ns();
@@ -585,6 +616,7 @@ void Storer::walk_done(bool complete) {
 void Storer::look_after_disk() {
   if (stopping_) return;
   free_space_.look();
+  work_off();
   end_grace();
   pinned_gauge_.set(static_cast<std::int64_t>(parts_.groups.pinned_bytes()));
   probe();
@@ -713,7 +745,11 @@ void Storer::continue_checkpoint() {
 void Storer::stop() {
   if (writer_) {
     std::promise<void> begun;  // pieces that wait their turn on the loop reach the writer first
-    loop_.post([&begun] { begun.set_value(); });
+    loop_.post([this, &begun] {
+      writes_.drain();
+      work_off();
+      begun.set_value();
+    });
     begun.get_future().wait();
     writer_->drain();  // its callbacks post to the loop, which runs them before it ends
     writer_ = nullptr;

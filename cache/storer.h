@@ -26,6 +26,7 @@
 #include "cache/set_aside.h"
 #include "cache/version.h"
 #include "cache/watermarks.h"
+#include "cache/write_queue.h"
 
 namespace rangecache::cache {
 
@@ -55,6 +56,7 @@ class Storer {
   };
   struct Options {
     std::uint64_t keep_free_bytes = 0;   ///< the floor of free disk space; 0: none
+    std::uint64_t memory_bytes = 0;      ///< what all pieces take at most
     std::int64_t look_after_ms = 1'000;  ///< how often it looks after the disk, in real time
     bool admit_second_use = false;       ///< see Admission
   };
@@ -121,22 +123,19 @@ class Storer {
   void stop();
 
  private:
-  struct Job {
-    VersionPtr version;
-    std::shared_ptr<Piece> piece;
-    std::uint64_t charge = 0;
-  };
   bool replace(const VersionPtr& version, const ChunkPtr& merged,
                const std::vector<ChunkPtr>& sources);
-  void begin(Job job);
+  void work_off();
+  bool begin(PieceWrite job);
   void count(Chunk& chunk, bool read_ahead = false);
   std::uint64_t discount(Chunk& chunk);
-  void finish(Job job, Result<std::uint64_t> disk_bytes);
-  void drop(const Job& job, const Error& error);
-  void leave_out(const Job& job);
-  bool may_be_kept(const Job& job);
-  bool is_admitted(const Job& job);
-  void turn_away(const Job& job);
+  void finish(PieceWrite job, Result<std::uint64_t> disk_bytes);
+  void enter_written(PieceWrite job, Result<std::uint64_t> disk_bytes);
+  void drop(const PieceWrite& job, const Error& error);
+  void leave_out(const PieceWrite& job);
+  bool may_be_kept(const PieceWrite& job);
+  bool is_admitted(const PieceWrite& job);
+  void turn_away(const PieceWrite& job);
   bool leaves_floor(std::uint64_t bytes);
   bool reserve(std::uint64_t bytes);
   bool evict_one();
@@ -182,6 +181,7 @@ class Storer {
   const Watermarks marks_;
   FreeSpace free_space_;
   ReadAheadGrace grace_;
+  WriteQueue writes_;
   std::optional<Admission> admission_;
   SetAside set_aside_;
   std::function<void(const VersionPtr&)> on_stored_;
@@ -203,6 +203,7 @@ class Storer {
   std::optional<Dump> dump_;
   bool started_ = false;
   bool flush_posted_ = false;
+  bool work_off_posted_ = false;
   bool trim_posted_ = false;
   bool trimming_ = false;  ///< above the high mark, on the way to the low one
   bool stopping_ = false;

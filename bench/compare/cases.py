@@ -18,12 +18,13 @@ class Scale:
     files: int            # with so many files each
     small: int            # files of 64 KiB for many readers; a twentieth of them for one
     rows: int             # of the database, about 1 KiB each
+    film_s: int
     fio_s: int
     repeats: int
 
 
-FULL = Scale(1024, 64, 20, 100, 2000, 200_000, 5, 3)
-SMOKE = Scale(64, 16, 4, 25, 100, 20_000, 1, 1)
+FULL = Scale(1024, 64, 20, 100, 2000, 200_000, 120, 5, 3)
+SMOKE = Scale(64, 16, 4, 25, 100, 20_000, 5, 1, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,10 @@ def _small(count, readers):
         contender, [f"small/{i:05}.bin" for i in range(count(scale))], readers)
 
 
+def _app(*command):
+    return lambda contender, scale: w.application(contender, command)
+
+
 CACHED = (c.Native, c.Rangecache, c.RangecacheWithoutPassthrough, c.Rclone, c.Httpdirfs)
 
 CASES = (
@@ -72,7 +77,7 @@ CASES = (
     Case("cold sequential, far", "far", (c.Curl, c.Aria2) + MOUNTS + (c.NginxSlice,),
          _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
     Case("open and first 4 KiB, far", "far", MOUNTS + (c.NginxSlice,),
-         lambda contender, scale: w.first_bytes(contender, [f"first/{i}.bin" for i in range(12)]),
+         lambda contender, scale: w.first_bytes(contender, [f"first/{i * 5 % 12}.bin" for i in range(12)]),
          "p50_ms", "ms"),
     Case("200 random 64 KiB, far", "far", MOUNTS + (c.NginxSlice,),
          lambda contender, scale: w.random_reads(contender, "large.bin", scale.large_mib * w.MIB),
@@ -92,6 +97,12 @@ CASES = (
     Case("300 look-ups in SQLite, far", "far", MOUNTS,
          lambda contender, scale: w.index_lookups(contender, "rows.db", scale.rows), "origin_mb",
          "MB moved", also=("seconds",)),
+    Case("grep -r, 100 files, far", "far", MOUNTS, _app("grep", "-rc", "x", "{}tree/00"), "seconds", "s",
+         needs="grep"),
+    Case("unzip one of 200 members, far", "far", MOUNTS, _app("unzip", "-p", "{}members.zip", "m150"),
+         "origin_mb", "MB moved", also=("seconds",), needs="unzip"),
+    Case("ffprobe of a film, far", "far", MOUNTS, _app("ffprobe", "{}film.mp4"), "origin_mb", "MB moved",
+         also=("seconds",), needs="ffprobe"),
     Case("complete, sequential", "near", CACHED, _rate("large.bin", lambda s: s.large_mib), "mb_s",
          "MB/s", more_is_better=True, complete=True),
     Case("complete, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, False), "iops",

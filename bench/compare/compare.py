@@ -17,8 +17,10 @@ import re
 import shutil
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
+import zipfile
 
 import contenders
 import report
@@ -47,6 +49,13 @@ def make_files(root, scale):
     for folder in range(scale.folders):
         for file in range(scale.files):
             random_file(f"{root}/tree/{folder:02}/{file:03}.txt", 100 + file)
+    with zipfile.ZipFile(f"{root}/members.zip", "w") as archive:
+        body = random.Random(2)
+        for i in range(200):
+            archive.writestr(f"m{i}", body.randbytes(scale.large_mib * workloads.KIB // 4))
+    if shutil.which("ffmpeg"):  # its index is at the end
+        subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=640x360:rate=25", "-t",
+                        str(scale.film_s), "-c:v", "mpeg4", "-q:v", "1", f"{root}/film.mp4"], check=True)
     database = sqlite3.connect(f"{root}/rows.db")
     database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB)")
     body = random.Random(1)

@@ -153,6 +153,14 @@ def index_lookups(contender, name, rows, count=300):
     return {"seconds": timed(query)}
 
 
+def application(contender, command):
+    """A program of the user's; "{}" in its arguments stands for the mounted folder."""
+    arguments = [part.replace("{}", contender.path("")) for part in command]
+    def run():
+        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return {"seconds": timed(run)}
+
+
 def fio(contender, name, pattern, block, jobs, seconds):
     """Operations a second of what is complete. `seconds` 0: from the disk, so that each job reads a sixteenth
     of the file's bytes, none of them twice (or all of it once, in order); else from the page cache, for so long."""

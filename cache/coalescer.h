@@ -55,10 +55,10 @@ struct ReadBytes {
 class Coalescer {
  public:
   struct Options {
-    std::uint64_t size = 0;                    ///< of the object
-    bool single_response = false;              ///< no validator: what is lost cannot be fetched
-    std::uint64_t minimum_fetch = 32 * 1024;   ///< a gap is widened to this where it is free
-    std::uint64_t part_size = 2 * kPieceSize;  ///< larger gaps are fetched in parallel parts
+    std::uint64_t size = 0;                   ///< of the object
+    bool single_response = false;             ///< no validator: what is lost cannot be fetched
+    std::uint64_t minimum_fetch = 32 * 1024;  ///< a gap is widened to this where it is free
+    std::uint64_t part_size = kPieceSize;     ///< larger gaps are fetched in parallel parts
   };
   explicit Coalescer(Options options) : options_(options) {}
   ~Coalescer();

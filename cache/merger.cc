@@ -51,6 +51,8 @@ Merger::Merger(ChunkStore& store, Storer& storer, Metrics& metrics, Options opti
     : store_(store),
       storer_(storer),
       options_(options),
+      waiting_(metrics.gauge("rangecache_merging_objects",
+                             "Objects whose chunks are being merged, or wait for it")),
       merged_chunks_(metrics.counter("rangecache_merged_chunks_total",
                                      "Chunks that became part of a larger one")),
       merged_bytes_(
@@ -76,7 +78,9 @@ void Merger::merge_soon(const VersionPtr& version, std::chrono::milliseconds del
   const Time at = std::chrono::steady_clock::now() + delay;
   MutexLock lock(mu_);
   const auto [when, is_new] = when_.try_emplace(version, at);
-  if (!is_new) {
+  if (is_new) {
+    waiting_.add(1);
+  } else {
     if (when->second <= at) return;
     for (auto [it, last] = due_.equal_range(when->second); it != last; ++it) {
       if (it->second != version) continue;
@@ -115,7 +119,10 @@ VersionPtr Merger::next() {
 }
 
 void Merger::run() {
-  while (const VersionPtr version = next()) merge_neighbours(version);
+  while (const VersionPtr version = next()) {
+    merge_neighbours(version);
+    waiting_.add(-1);
+  }
 }
 
 void Merger::merge_neighbours(const VersionPtr& version) {

@@ -58,6 +58,7 @@ class Merger {
   ChunkStore& store_;
   Storer& storer_;
   const Options options_;
+  Gauge& waiting_;
   Counter& merged_chunks_;
   Counter& merged_bytes_;
   Counter& faults_;

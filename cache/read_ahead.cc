@@ -12,6 +12,9 @@ constexpr int kStepsToBackward = 2;
 /// So many equal distances make a stride.
 constexpr int kRepeatsToStride = 3;
 constexpr std::uint64_t kMaxStrides = 32;
+/// Of a large window so much is asked for at a time: the rest stays on its way, so that the pipe
+/// is always full. Larger steps leave connections without work (docs/decisions/0010).
+constexpr std::uint64_t kStep = 8 << 20;
 
 /// Whether `read` begins where `before` ended. Readers that do not care for pages may begin in its
 /// last.
@@ -74,14 +77,17 @@ std::vector<ByteRange> ReadAhead::go_on(Stream& stream, ByteRange read) {
   return ahead_of(stream);
 }
 
+std::uint64_t ReadAhead::enough_ahead(const Stream& stream) {
+  return stream.window - std::min(stream.window / 2, kStep);
+}
+
 std::vector<ByteRange> ReadAhead::ahead_of(Stream& stream) {
   const std::uint64_t window =
       std::min(std::max(kFactor * stream.bytes, kMinWindow), options_.max_window);
   if (stream.direction == Direction::kForward) {
     const std::uint64_t at = stream.covered.end;
     stream.frontier = std::max(stream.frontier, at);
-    // Asked again when half of the window is used up, so that the pipe never runs dry.
-    if (stream.frontier - at > stream.window / 2) return {};
+    if (stream.frontier - at > enough_ahead(stream)) return {};
     stream.window = window;
     const ByteRange ahead{stream.frontier, at + window};
     if (ahead.empty()) return {};
@@ -91,7 +97,7 @@ std::vector<ByteRange> ReadAhead::ahead_of(Stream& stream) {
   if (stream.direction == Direction::kBackward) {
     const std::uint64_t at = stream.covered.begin;
     stream.frontier = std::min(stream.frontier, at);
-    if (at - stream.frontier > stream.window / 2) return {};
+    if (at - stream.frontier > enough_ahead(stream)) return {};
     stream.window = window;
     const ByteRange ahead{at - std::min(window, at), stream.frontier};
     if (ahead.empty()) return {};

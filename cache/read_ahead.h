@@ -54,6 +54,8 @@ class ReadAhead {
   bool joins(const Stream& stream, ByteRange read) const;
   std::vector<ByteRange> go_on(Stream& stream, ByteRange read);
   std::vector<ByteRange> ahead_of(Stream& stream);
+  /// With so much asked for ahead, no more is.
+  static std::uint64_t enough_ahead(const Stream& stream);
   std::vector<ByteRange> stray(ByteRange read);
 
   const Options options_;

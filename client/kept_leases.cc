@@ -125,7 +125,7 @@ bool KeptLeases::read(std::uint64_t offset, std::span<std::byte> buffer, Wait wa
       piece->lease->used_ns.store(now, std::memory_order_relaxed);
     at = end;
   }
-  if (renew && !asking_.exchange(true)) ask(offset);
+  if (renew) ask_if_worthwhile(offset);
   return true;
 }
 
@@ -139,15 +139,19 @@ void KeptLeases::missed(std::uint64_t offset) {
       return piece.range.contains(offset) && now < piece.lease->renew_ns;
     };
     if (table_ && std::any_of(table_->begin(), table_->end(), has_it)) return;
+  }
+  ask_if_worthwhile(offset);
+}
+
+void KeptLeases::ask_if_worthwhile(std::uint64_t offset) {
+  {
+    MutexLock lock(mu_);
     if (patience_ > 1) {
       --patience_;
       return;
     }
   }
-  if (!asking_.exchange(true)) ask(offset);
-}
-
-void KeptLeases::ask(std::uint64_t offset) {
+  if (asking_.exchange(true)) return;
   wire::Writer payload;
   payload.u64(handle_);
   payload.u64(offset);

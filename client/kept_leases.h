@@ -78,7 +78,8 @@ class KeptLeases : public std::enable_shared_from_this<KeptLeases> {
   using Table = std::vector<Piece>;  ///< in order, without overlaps; never changed once published
 
   std::shared_ptr<const Table> table() EXCLUDES(mu_);
-  void ask(std::uint64_t offset) EXCLUDES(mu_);
+  /// Unless it was in vain lately, or is under way.
+  void ask_if_worthwhile(std::uint64_t offset) EXCLUDES(mu_);
   void answered(Result<Reply> reply) EXCLUDES(mu_);
   template <typename Drop>
   void remove_if_locked(Drop drop) REQUIRES(mu_);

@@ -105,6 +105,16 @@ def median_of(runs):
             for values in [[run[key] for run in runs]]}
 
 
+def write_reports(results, arguments):
+    """After each case: a run that is ended early leaves what it has."""
+    for path, text in ((arguments.json, json.dumps([result.as_json() for result in results], indent=1)),
+                       (arguments.markdown, report.markdown(results)),
+                       (arguments.svg, report.chart(results))):
+        if path:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,6 +124,7 @@ def main():
     parser.add_argument("--repeats", type=int, help="of each case (default 3)")
     parser.add_argument("--build", default="build/dev", help="where rangecache was built")
     parser.add_argument("--json", metavar="FILE", help="write all figures here")
+    parser.add_argument("--markdown", metavar="FILE", help="write a short table here")
     parser.add_argument("--svg", metavar="FILE", help="write a chart here")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
@@ -159,16 +170,11 @@ def main():
                                                  in runs.items() if each}, failures)
             results.append(result)
             print(report.table(result), flush=True)
+            write_reports(results, arguments)
     finally:
         for origin in origins.values():
             origin.stop()
         shutil.rmtree(root, ignore_errors=True)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump([result.as_json() for result in results], file, indent=1)
-    if arguments.svg:
-        with open(arguments.svg, "w", encoding="utf-8") as file:
-            file.write(report.chart(results))
     if any("rangecache" in result.failures for result in results):
         sys.exit(1)
 

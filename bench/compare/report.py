@@ -65,6 +65,25 @@ def table(result):
     return "\n".join(lines)
 
 
+def markdown(results):
+    """For the README: one line a case."""
+    lines = ["| work | rangecache | best other cache | limit |", "| --- | --- | --- | --- |"]
+    for result in results:
+        if OURS not in result.figures:
+            continue
+        def cell(name, result=result):
+            if not name:
+                return ""
+            shown = f"{number(result.value(name))} {result.case.unit}"
+            return f"{shown} ({name})" if name != OURS else shown
+        def ratio(name, result=result):
+            return f"{cell(name)}: **{result.ratio(name):.2f}×**" if name else ""
+        peers = result.best([name for name in result.figures if name not in LIMITS])
+        lines.append(f"| {result.case.name} | {cell(OURS)} | {ratio(peers)} | "
+                     f"{ratio(result.best(LIMITS))} |")
+    return "\n".join(lines) + "\n"
+
+
 def chart(results):
     """Bars of how good we are for each of the others, on one line a case: 1 is as good."""
     row, left, width, most = 26, 300, 460, 3.0

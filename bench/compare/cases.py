@@ -65,6 +65,11 @@ def _small(count, readers):
         contender, [f"small/{i:05}.bin" for i in range(count(scale))], readers)
 
 
+def _fio_cold(pattern, jobs, direct):
+    return lambda contender, scale: w.fio_cold(contender, "large.bin", pattern, jobs, direct,
+                                               scale.large_mib * w.MIB)
+
+
 def _app(*command):
     return lambda contender, scale: w.application(contender, command)
 
@@ -76,6 +81,13 @@ CASES = (
          _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
     Case("cold sequential, far", "far", (c.Curl, c.Aria2) + MOUNTS + (c.NginxSlice,),
          _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
+    Case("cold fio read 256 KiB, 4 jobs, near", "near", (c.Rangecache, c.Rclone),
+         _fio_cold("read", 4, False), "mb_s", "MB/s", more_is_better=True, asked=_large, needs="fio"),
+    Case("cold fio read 256 KiB direct, 1 job, far", "far", (c.Rangecache, c.Rclone),
+         _fio_cold("read", 1, True), "mb_s", "MB/s", more_is_better=True, asked=_large, needs="fio"),
+    Case("cold fio randread 256 KiB, 4 jobs, far", "far", (c.Rangecache, c.Rclone),
+         _fio_cold("randread", 4, False), "mb_s", "MB/s", more_is_better=True,
+         asked=lambda scale: 64 * w.MIB, needs="fio"),
     Case("open and first 4 KiB, far", "far", MOUNTS + (c.NginxSlice,),
          lambda contender, scale: w.first_bytes(contender, [f"first/{i * 5 % 12}.bin" for i in range(12)]),
          "p50_ms", "ms"),

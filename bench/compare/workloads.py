@@ -161,6 +161,24 @@ def application(contender, command):
     return {"seconds": timed(run)}
 
 
+def fio_cold(contender, name, pattern, jobs, direct, size):
+    """The shapes that mountpoint-s3 publishes: blocks of 256 KiB, 1 or 4 jobs, buffered or direct. Each job reads
+    its share of the file in order, or 16 MiB at random places."""
+    amount = size // jobs if pattern == "read" else 16 * MIB
+    return run_fio([f"--filename={contender.path(name)}", f"--rw={pattern}", "--bs=256k",
+                    f"--numjobs={jobs}", f"--direct={int(direct)}", f"--io_size={amount}",
+                    f"--offset_increment={size // jobs if pattern == 'read' else 0}"])
+
+
+def run_fio(arguments):
+    done = subprocess.run(
+        ["fio", "--name=x", "--readonly", "--ioengine=psync", "--randseed=42", "--group_reporting",
+         "--invalidate=0", "--output-format=json", *arguments],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    read = json.loads(done[done.index(b"{"):])["jobs"][0]["read"]
+    return {"iops": read["iops"], "mb_s": read["bw_bytes"] / 1e6}
+
+
 def fio(contender, name, pattern, block, jobs, seconds):
     """Operations a second of what is complete. `seconds` 0: from the disk, so that each job reads a sixteenth
     of the file's bytes, none of them twice (or all of it once, in order); else from the page cache, for so long."""
@@ -171,10 +189,5 @@ def fio(contender, name, pattern, block, jobs, seconds):
     else:
         share = 16 if pattern == "randread" else 1
         amount = [f"--io_size={os.path.getsize(path) // share}"]
-    done = subprocess.run(
-        ["fio", "--name=x", f"--filename={path}", "--readonly", f"--rw={pattern}", f"--bs={block}",
-         f"--numjobs={jobs}", "--ioengine=psync", "--randseed=42", "--group_reporting", "--invalidate=0",
-         "--output-format=json", *amount],
-        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-    read = json.loads(done[done.index(b"{"):])["jobs"][0]["read"]
-    return {"iops": read["iops"], "mb_s": read["bw_bytes"] / 1e6}
+    return run_fio([f"--filename={path}", f"--rw={pattern}", f"--bs={block}", f"--numjobs={jobs}",
+                    *amount])

@@ -25,6 +25,8 @@
 namespace rangecache::fetcher {
 namespace {
 
+constexpr long kMaxIdleConnections = 256;  // of all origins together
+
 void init_curl_once() {
   static const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
   CHECK(code == CURLE_OK);
@@ -96,6 +98,9 @@ CurlLoop::CurlLoop(CurlOptions options, Metrics& metrics)
     curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
     curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &CurlLoop::on_timer);
     curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
+    // By default four for each transfer under way, however few those are: after a burst of small
+    // files most connections would be closed, and made anew for the next one.
+    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, kMaxIdleConnections);
     curl_multi_setopt(multi_, CURLMOPT_MAX_HOST_CONNECTIONS,
                       static_cast<long>(options_.max_transfers + options_.max_metadata_transfers));
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_MULTIPLEX));

@@ -167,7 +167,8 @@ class Freshness(IntegrationTest):
         for n in range(1, 40, 4):
             sha256_of(mount.path("dir1", f"file{n:02}"))
         sha256_of(mount.path("dir2", "file06"))
-        self.assertEqual(30_000, self.server.body_bytes())
+        # The new one lies between those that are read in order: it may be fetched ahead.
+        self.assertIn(self.server.body_bytes(), (30_000, 30_010))
         self.assertEqual([], self.server.requests("/dir2/"))
 
     def test_without_the_origin_what_is_cached_is_read_and_the_rest_fails_at_once(self):

@@ -91,6 +91,8 @@ def run_once(kind, case, origin, scale):
                             if contender.kind == "tool"
                             else contenders.cpu_seconds(contender.pids()) - before)
         figures["memory_bytes"] = contenders.peak_memory(contender.pids())
+        contender.stop()  # nginx logs a request when it is over
+        origin.settle()
         figures["origin_requests"], figures["origin_bytes"] = origin.traffic()
         figures["origin_mb"] = figures["origin_bytes"] / 1e6
         return figures

@@ -134,6 +134,12 @@ class Origin:
         """Traffic counts from here on."""
         self._seen = os.path.getsize(self.nginx.log_path)
 
+    def settle(self, quiet_s=0.2):
+        """Waits until the log grows no more."""
+        size = -1
+        while size != (size := os.path.getsize(self.nginx.log_path)):
+            time.sleep(quiet_s)
+
     def traffic(self):
         """(requests, body bytes) since forget()."""
         requests = total = 0

@@ -373,14 +373,24 @@ void Catalog::answer(const ObjectAddress& address, Result<SnapshotPtr> result) {
 
 // --- directories ------------------------------------------------------------------------------
 
+Result<ListingPtr> Catalog::listed_before(const ObjectAddress& directory) {
+  if (auto listing = directories_.cached(*directory.origin, directory.key)) return listing;
+  return Error(ErrorCode::kUnreachable, directory.origin->url_of(directory.key) +
+                                            " was never listed, and the policy is offline");
+}
+
 void Catalog::list(ObjectAddress directory, Callback<ListingPtr> done) {
-  if (is_offline(*directory.origin)) {
-    if (auto listing = directories_.cached(*directory.origin, directory.key))
-      return done(std::move(listing));
-    return done(Error(ErrorCode::kUnreachable, directory.origin->url_of(directory.key) +
-                                                   " was never listed, and the policy is offline"));
-  }
+  if (is_offline(*directory.origin)) return done(listed_before(directory));
   directories_.list(directory.origin, std::move(directory.key), std::move(done));
+}
+
+void Catalog::open_directory(ObjectAddress directory, Callback<ListingPagesPtr> done) {
+  if (is_offline(*directory.origin)) {
+    auto listing = listed_before(directory);
+    if (!listing) return done(std::move(listing.error()));
+    return done(std::make_shared<ListingPages>(*std::move(listing)));
+  }
+  directories_.open(directory.origin, std::move(directory.key), std::move(done));
 }
 
 std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEntry& entry,
@@ -465,22 +475,23 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
 }
 
 void Catalog::lookup(ObjectAddress directory, std::string name, Callback<Found> done) {
-  list(directory, [this, directory, name = std::move(name),
-                   done = std::move(done)](Result<ListingPtr> listing) mutable {
-    if (!listing) {
+  open_directory(directory, [this, directory, name = std::move(name),
+                             done = std::move(done)](Result<ListingPagesPtr> pages) mutable {
+    if (!pages) {
       // No index page here: names can still be asked for one by one.
-      if (is_transient(listing.error().code) && !is_offline(*directory.origin))
-        return done(listing.error());
+      if (is_transient(pages.error().code) && !is_offline(*directory.origin))
+        return done(pages.error());
       return probe(std::move(directory), std::move(name), std::move(done));
     }
-    const ListEntry* entry = (*listing)->find(name);
-    if (entry) {
-      if (auto found = known(directory, *entry, (*listing)->fresh_until_ns))
+    const ListingPages::Looked looked = (*pages)->find(name);
+    if (looked.entry) {
+      if (auto found = known(directory, *looked.entry, looked.fresh_until_ns))
         return done(*std::move(found));
-    } else if ((*listing)->complete) {
+    } else if (looked.complete) {
       return done(Error(ErrorCode::kNotFound, name));
     }
-    // Listed without a size, past its time, or hidden from the index (dot files): ask for it.
+    // Listed without a size, past its time, on a page that nobody wanted yet, or hidden from the
+    // index (dot files): ask for it.
     probe(std::move(directory), std::move(name), std::move(done));
   });
 }
@@ -518,7 +529,7 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
                    {directory.origin, directory.origin->child_key(directory.key, name, true)},
                    nullptr,
                    -1,
-                   0});
+                   policies_.of(*directory.origin).listing_lifetime_s({}) * 1000});
       });
 }
 

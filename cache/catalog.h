@@ -52,6 +52,8 @@ class Catalog {
   /// where there is none (or where the listing may be incomplete).
   void lookup(ObjectAddress directory, std::string name, Callback<Found> done);
   void list(ObjectAddress directory, Callback<ListingPtr> done);
+  /// The same, once the first page of it is there.
+  void open_directory(ObjectAddress directory, Callback<ListingPagesPtr> done);
   /// Whether what is read now may serve a later open unasked; false where each open asks, and
   /// where nothing is fetched.
   bool keeps_what_is_read(const Origin& origin) const {
@@ -132,6 +134,7 @@ class Catalog {
   void revalidate(ObjectAddress address, VersionPtr known, Callback<SnapshotPtr> done);
   void answer(const ObjectAddress& address, Result<SnapshotPtr> result);
   void probe(ObjectAddress directory, std::string name, Callback<Found> done);
+  Result<ListingPtr> listed_before(const ObjectAddress& directory);
   Result<SnapshotPtr> settle(const ObjectAddress& address, const VersionPtr& known,
                              Result<StatResult> stat);
   void set_current(const VersionPtr& version, const Freshness& freshness);

@@ -15,13 +15,6 @@ constexpr std::size_t kMaxEntriesHeld = 2'000'000;  // in all listings together
 
 }  // namespace
 
-const ListEntry* DirectoryListing::find(std::string_view name) const {
-  const auto found = std::lower_bound(
-      entries.begin(), entries.end(), name,
-      [](const ListEntry& entry, std::string_view wanted) { return entry.name < wanted; });
-  return found != entries.end() && found->name == name ? &*found : nullptr;
-}
-
 std::string Directories::slot_key(const Origin& origin, std::string_view dir_key) {
   std::string key = origin.id();
   key += '\n';
@@ -48,7 +41,9 @@ ListingPtr Directories::cached(const Origin& origin, std::string_view dir_key) {
 void Directories::invalidate(const Origin& origin, std::string_view dir_key) {
   MutexLock lock(mu_);
   const auto found = slots_.find(slot_key(origin, dir_key));
-  if (found != slots_.end()) found->second.invalid = true;
+  if (found == slots_.end()) return;
+  found->second.invalid = true;
+  found->second.coming = nullptr;  // it may be too old already
 }
 
 std::uint64_t Directories::invalidate_below(std::string_view url_prefix) {
@@ -58,6 +53,7 @@ std::uint64_t Directories::invalidate_below(std::string_view url_prefix) {
     if (!std::string_view(slot.origin->url_of(slot.dir_key)).starts_with(url_prefix)) continue;
     count += slot.listing && !slot.invalid ? 1 : 0;
     slot.invalid = true;
+    slot.coming = nullptr;
     slot.failed = false;
   }
   return count;
@@ -74,7 +70,7 @@ std::vector<Directories::Known> Directories::all() const {
 void Directories::load(Known known) {
   MutexLock lock(mu_);
   Slot& slot = slot_locked(known.origin, known.dir_key);
-  if (slot.listing || slot.asking) return;
+  if (slot.listing || slot.coming) return;
   slot.listing = std::move(known.listing);
   entries_held_ += slot.listing->entries.size();
 }
@@ -87,70 +83,81 @@ bool Directories::serves_in_need(const Slot& slot) const {
   return clock_.monotonic_ns() < until_ns;
 }
 
-void Directories::list(const std::shared_ptr<Origin>& origin, std::string dir_key,
-                       Callback<ListingPtr> done) {
+Directories::Begun Directories::begin(const std::shared_ptr<Origin>& origin,
+                                      const std::string& dir_key) {
   const std::int64_t now = clock_.monotonic_ns();
-  ListingPtr known;
-  Error failure;
-  {
-    MutexLock lock(mu_);
-    Slot& slot = slot_locked(origin, dir_key);
-    const bool failed = slot.failed && slot.failed_until_ns > now;
-    if (slot.listing && !slot.invalid && slot.listing->fresh_until_ns > now) {
-      known = slot.listing;
-    } else if (failed && serves_in_need(slot)) {
-      known = slot.listing;
-    } else if (failed) {
-      failure = slot.error;
-    } else {
-      slot.waiting.push_back(std::move(done));
-      if (std::exchange(slot.asking, true)) return;
-      // From here on it says that the answer under way may be too old already.
-      if (std::exchange(slot.invalid, false) && slot.listing) {
-        entries_held_ -= slot.listing->entries.size();
-        slot.listing = nullptr;
-      }
+  MutexLock lock(mu_);
+  Slot& slot = slot_locked(origin, dir_key);
+  const bool failed = slot.failed && slot.failed_until_ns > now;
+  if (slot.listing && !slot.invalid && slot.listing->fresh_until_ns > now)
+    return {slot.listing, nullptr, {}};
+  if (failed && serves_in_need(slot)) return {slot.listing, nullptr, {}};
+  if (failed) return {nullptr, nullptr, slot.error};
+  if (!slot.coming || !slot.coming->serves(now)) {
+    slot.coming = new_pages(origin, dir_key);
+    if (std::exchange(slot.invalid, false) && slot.listing) {
+      entries_held_ -= slot.listing->entries.size();
+      slot.listing = nullptr;
     }
   }
-  if (known) return done(std::move(known));
-  if (done) return done(std::move(failure));
-  ask(origin, std::move(dir_key), "", std::make_shared<DirectoryListing>());
+  return {nullptr, slot.coming, {}};
 }
 
-void Directories::ask(std::shared_ptr<Origin> origin, std::string dir_key, std::string token,
-                      std::shared_ptr<DirectoryListing> sofar) {
-  Origin& asked = *origin;
-  asked.list(dir_key, std::move(token), [this, origin, dir_key, sofar](Result<ListPage> page) {
-    if (!page) return finish(origin, dir_key, page.error());
-    std::move(page->entries.begin(), page->entries.end(), std::back_inserter(sofar->entries));
-    sofar->hidden_entries += page->hidden_entries;
-    if (!page->next_token.empty()) return ask(origin, dir_key, page->next_token, sofar);
+ListingPagesPtr Directories::new_pages(const std::shared_ptr<Origin>& origin,
+                                       const std::string& dir_key) {
+  return std::make_shared<ListingPages>(ListingPages::Source{
+      .origin = origin,
+      .dir_key = dir_key,
+      .fresh_until_ns =
+          [this, &policy = policies_.of(*origin)](const Freshness& freshness) {
+            return clock_.monotonic_ns() + policy.listing_lifetime_s(freshness) * kNsPerSecond;
+          },
+      .over = [this, origin, dir_key](
+                  const ListingPages& pages,
+                  const Result<ListingPtr>& result) { over(origin, dir_key, pages, result); }});
+}
 
-    sofar->complete = page->complete;
-    auto& entries = sofar->entries;
-    // Of a name that is both, the directory stays: what is below it could not be reached else.
-    std::stable_sort(entries.begin(), entries.end(), [](const ListEntry& a, const ListEntry& b) {
-      return std::tie(a.name, b.is_directory) < std::tie(b.name, a.is_directory);
-    });
-    entries.erase(
-        std::unique(entries.begin(), entries.end(),
-                    [](const ListEntry& a, const ListEntry& b) { return a.name == b.name; }),
-        entries.end());
-    sofar->fresh_until_ns =
-        clock_.monotonic_ns() +
-        policies_.of(*origin).listing_lifetime_s(page->freshness) * kNsPerSecond;
-    finish(origin, dir_key, ListingPtr(sofar));
+void Directories::open(const std::shared_ptr<Origin>& origin, std::string dir_key,
+                       Callback<ListingPagesPtr> done) {
+  Begun begun = begin(origin, dir_key);
+  if (begun.known) return done(std::make_shared<ListingPages>(std::move(begun.known)));
+  if (!begun.coming) return done(std::move(begun.failure));
+  begun.coming->page(0, [this, origin, dir_key = std::move(dir_key), pages = begun.coming,
+                         done = std::move(done)](Result<ListingPtr> first) mutable {
+    if (first) return done(std::move(pages));
+    if (ListingPtr old = in_need(*origin, dir_key))
+      return done(std::make_shared<ListingPages>(std::move(old)));
+    done(std::move(first.error()));
   });
 }
 
-void Directories::finish(const std::shared_ptr<Origin>& origin, const std::string& dir_key,
-                         Result<ListingPtr> result) {
-  std::vector<Callback<ListingPtr>> waiting;
+void Directories::list(const std::shared_ptr<Origin>& origin, std::string dir_key,
+                       Callback<ListingPtr> done) {
+  Begun begun = begin(origin, dir_key);
+  if (begun.known) return done(std::move(begun.known));
+  if (!begun.coming) return done(std::move(begun.failure));
+  begun.coming->whole([this, origin, dir_key = std::move(dir_key),
+                       done = std::move(done)](Result<ListingPtr> whole) mutable {
+    if (!whole) {
+      if (ListingPtr old = in_need(*origin, dir_key)) return done(std::move(old));
+    }
+    done(std::move(whole));
+  });
+}
+
+ListingPtr Directories::in_need(const Origin& origin, const std::string& dir_key) {
+  MutexLock lock(mu_);
+  const auto found = slots_.find(slot_key(origin, dir_key));
+  return found != slots_.end() && serves_in_need(found->second) ? found->second.listing : nullptr;
+}
+
+void Directories::over(const std::shared_ptr<Origin>& origin, const std::string& dir_key,
+                       const ListingPages& pages, const Result<ListingPtr>& result) {
   {
     MutexLock lock(mu_);
     Slot& slot = slot_locked(origin, dir_key);
-    slot.asking = false;
-    waiting.swap(slot.waiting);
+    if (slot.coming.get() != &pages) return;  // a newer one is asked for, or is to be
+    slot.coming = nullptr;
     slot.failed = !result;
     if (result) {
       if (slot.listing) entries_held_ -= slot.listing->entries.size();
@@ -164,13 +171,11 @@ void Directories::finish(const std::shared_ptr<Origin>& origin, const std::strin
       slot.failed_until_ns =
           clock_.monotonic_ns() +
           (is_transient(slot.error.code) ? 1 : kRememberFailure_s) * kNsPerSecond;
-      if (serves_in_need(slot)) result = slot.listing;
     }
   }
   if (result && (*result)->hidden_entries > 0)
     log_info("{}: {} names cannot be shown in a directory", origin->url_of(dir_key),
              (*result)->hidden_entries);
-  for (auto& done : waiting) done(result);
 }
 
 void Directories::shed_locked() {
@@ -178,7 +183,7 @@ void Directories::shed_locked() {
   const std::int64_t now = clock_.monotonic_ns();
   for (auto it = slots_.begin(); it != slots_.end();) {
     const bool stale = it->second.listing && it->second.listing->fresh_until_ns <= now;
-    if (!stale || it->second.asking) {
+    if (!stale || it->second.coming) {
       ++it;
       continue;
     }

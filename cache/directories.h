@@ -12,20 +12,11 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/origin.h"
+#include "cache/directory_listing.h"
 #include "cache/freshness_policy.h"
+#include "cache/listing_pages.h"
 
 namespace rangecache::cache {
-
-/// One directory as its origin listed it. Immutable.
-struct DirectoryListing {
-  std::vector<ListEntry> entries;  ///< sorted by name, no two alike
-  bool complete = false;           ///< what is not here does not exist
-  std::uint64_t hidden_entries = 0;
-  std::int64_t fresh_until_ns = 0;  ///< Clock::monotonic_ns()
-
-  const ListEntry* find(std::string_view name) const;
-};
-using ListingPtr = std::shared_ptr<const DirectoryListing>;
 
 /// Listings, fetched once however many ask, kept while they are fresh. Thread-safe.
 class Directories {
@@ -35,6 +26,10 @@ class Directories {
 
   /// Callback possibly from within the call (when it is cached), else on the origin's thread.
   /// A directory that cannot be listed gives the origin's error, also remembered for a short time.
+  /// This one gives the listing once its first page is there.
+  void open(const std::shared_ptr<Origin>& origin, std::string dir_key,
+            Callback<ListingPagesPtr> done);
+  /// This one all of it.
   void list(const std::shared_ptr<Origin>& origin, std::string dir_key, Callback<ListingPtr> done);
   /// What is known, however old, or nullptr. Never asks.
   ListingPtr cached(const Origin& origin, std::string_view dir_key);
@@ -62,14 +57,22 @@ class Directories {
     Error error;           ///< of the last try, while `failed`
     bool failed = false;
     std::int64_t failed_until_ns = 0;
-    bool asking = false;
-    std::vector<Callback<ListingPtr>> waiting;
+    ListingPagesPtr coming;  ///< the next one, as far as it was wanted; null: none is under way
   };
   static std::string slot_key(const Origin& origin, std::string_view dir_key);
-  void ask(std::shared_ptr<Origin> origin, std::string dir_key, std::string token,
-           std::shared_ptr<DirectoryListing> sofar);
-  void finish(const std::shared_ptr<Origin>& origin, const std::string& dir_key,
-              Result<ListingPtr> result);
+  /// What can be had without asking, or the listing that is to be asked; else the error of the last
+  /// try.
+  struct Begun {
+    ListingPtr known;
+    ListingPagesPtr coming;
+    Error failure;
+  };
+  Begun begin(const std::shared_ptr<Origin>& origin, const std::string& dir_key) EXCLUDES(mu_);
+  ListingPagesPtr new_pages(const std::shared_ptr<Origin>& origin, const std::string& dir_key);
+  void over(const std::shared_ptr<Origin>& origin, const std::string& dir_key,
+            const ListingPages& pages, const Result<ListingPtr>& result) EXCLUDES(mu_);
+  /// The last listing, if it may serve now that the origin cannot be asked; or null.
+  ListingPtr in_need(const Origin& origin, const std::string& dir_key) EXCLUDES(mu_);
   Slot& slot_locked(const std::shared_ptr<Origin>& origin, const std::string& dir_key)
       REQUIRES(mu_);
   bool serves_in_need(const Slot& slot) const REQUIRES(mu_);

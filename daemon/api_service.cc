@@ -83,9 +83,9 @@ void ApiService::stat(std::string url, Callback<ObjectInfo> done) {
   auto address = parts_.origins.resolve(url);
   if (!address) return done(address.error());
   if (address->key.empty() || address->key.back() == '/') {
-    return parts_.cache.catalog().list(
-        *address, [url, done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
-          if (!listing) return done(listing.error());
+    return parts_.cache.catalog().open_directory(
+        *address, [url, done = std::move(done)](Result<cache::ListingPagesPtr> pages) mutable {
+          if (!pages) return done(pages.error());
           ObjectInfo info;
           info.url = url;
           info.is_directory = true;
@@ -101,12 +101,12 @@ void ApiService::stat(std::string url, Callback<ObjectInfo> done) {
     if (snapshot.error().code == ErrorCode::kIsDirectory) return done(std::move(info));
     if (snapshot.error().code != ErrorCode::kNotFound) return done(snapshot.error());
     // In a bucket no object need have the name of a directory.
-    parts_.cache.catalog().list({address.origin, address.key + "/"},
-                                [info, error = snapshot.error(), done = std::move(done)](
-                                    Result<cache::ListingPtr> listing) mutable {
-                                  if (!listing) return done(std::move(error));
-                                  done(std::move(info));
-                                });
+    parts_.cache.catalog().open_directory({address.origin, address.key + "/"},
+                                          [info, error = snapshot.error(), done = std::move(done)](
+                                              Result<cache::ListingPagesPtr> pages) mutable {
+                                            if (!pages) return done(std::move(error));
+                                            done(std::move(info));
+                                          });
   });
 }
 

@@ -59,6 +59,43 @@ class MountBackend::OpenHandle final : public fuse::Handle {
   Reader reader;
 };
 
+/// The names that a mount was given.
+class MountBackend::FlatDirectory final : public fuse::DirectoryPages {
+ public:
+  explicit FlatDirectory(const MountSource& source) {
+    for (const auto& [name, address] : source.files)
+      names_->push_back({name, false, stable_ino(address), nullptr});
+  }
+  void page(std::size_t index, Callback<std::shared_ptr<const fuse::DirectoryPage>> done) override {
+    done(index == 0 ? names_ : std::shared_ptr<const fuse::DirectoryPage>());
+  }
+
+ private:
+  const std::shared_ptr<fuse::DirectoryPage> names_ = std::make_shared<fuse::DirectoryPage>();
+};
+
+class MountBackend::ListedDirectory final : public fuse::DirectoryPages {
+ public:
+  ListedDirectory(std::shared_ptr<MountBackend> mount, ObjectAddress directory,
+                  cache::ListingPagesPtr pages)
+      : mount_(std::move(mount)), directory_(std::move(directory)), pages_(std::move(pages)) {}
+
+  void page(std::size_t index, Callback<std::shared_ptr<const fuse::DirectoryPage>> done) override {
+    pages_->page(index, [mount = mount_, directory = directory_,
+                         done = std::move(done)](Result<cache::ListingPtr> page) mutable {
+      if (!page) return done(std::move(page.error()));
+      done(*page ? mount->shown(directory, **page) : nullptr);
+    });
+    // The next one comes while the kernel takes this one.
+    pages_->page(index + 1, [](const Result<cache::ListingPtr>&) {});
+  }
+
+ private:
+  const std::shared_ptr<MountBackend> mount_;
+  const ObjectAddress directory_;
+  const cache::ListingPagesPtr pages_;
+};
+
 MountBackend::MountBackend(cache::Cache& cache, MountSource source)
     : cache_(cache), source_(std::move(source)) {
   root_ =
@@ -159,35 +196,36 @@ void MountBackend::lookup(const fuse::NodePtr& directory, std::string name,
       });
 }
 
-void MountBackend::list(const fuse::NodePtr& directory,
-                        Callback<std::shared_ptr<const fuse::Directory>> done) {
+void MountBackend::open_directory(const fuse::NodePtr& directory,
+                                  Callback<std::shared_ptr<fuse::DirectoryPages>> done) {
   const auto& parent = static_cast<const DirectoryNode&>(*directory);
-  if (!parent.address.origin) {
-    auto entries = std::make_shared<fuse::Directory>();
-    for (const auto& [name, address] : source_.files)
-      entries->push_back({name, false, stable_ino(address), nullptr});
-    return done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
-  }
-  cache_.catalog().list(parent.address, [self = shared_from_this(), address = parent.address,
-                                         done = std::move(done)](
-                                            Result<cache::ListingPtr> listing) mutable {
-    if (!listing) return done(listing.error());
-    auto entries = std::make_shared<fuse::Directory>();
-    entries->reserve((*listing)->entries.size());
-    for (const ListEntry& entry : (*listing)->entries) {
-      const auto known = self->cache_.catalog().known(address, entry, (*listing)->fresh_until_ns);
-      fuse::DirEntry shown{entry.name, entry.is_directory, 0, nullptr};
-      if (known) {
-        shown.stable_ino = stable_ino(known->address);
-        shown.node = self->node_for(*known);
-      } else {
-        shown.stable_ino =
-            stable_ino({address.origin, address.origin->child_key(address.key, entry.name, false)});
-      }
-      entries->push_back(std::move(shown));
+  if (!parent.address.origin)
+    return done(std::shared_ptr<fuse::DirectoryPages>(std::make_shared<FlatDirectory>(source_)));
+  cache_.catalog().open_directory(
+      parent.address, [self = shared_from_this(), address = parent.address,
+                       done = std::move(done)](Result<cache::ListingPagesPtr> pages) mutable {
+        if (!pages) return done(std::move(pages.error()));
+        done(std::shared_ptr<fuse::DirectoryPages>(std::make_shared<ListedDirectory>(
+            std::move(self), std::move(address), *std::move(pages))));
+      });
+}
+
+std::shared_ptr<const fuse::DirectoryPage> MountBackend::shown(
+    const ObjectAddress& directory, const cache::DirectoryListing& page) {
+  auto entries = std::make_shared<fuse::DirectoryPage>();
+  entries->reserve(page.entries.size());
+  for (const ListEntry& entry : page.entries) {
+    fuse::DirEntry child{entry.name, entry.is_directory, 0, nullptr};
+    if (const auto known = cache_.catalog().known(directory, entry, page.fresh_until_ns)) {
+      child.stable_ino = stable_ino(known->address);
+      child.node = node_for(*known);
+    } else {
+      child.stable_ino = stable_ino(
+          {directory.origin, directory.origin->child_key(directory.key, entry.name, false)});
     }
-    done(std::shared_ptr<const fuse::Directory>(std::move(entries)));
-  });
+    entries->push_back(std::move(child));
+  }
+  return entries;
 }
 
 // --- files ------------------------------------------------------------------------------------

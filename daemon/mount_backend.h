@@ -22,8 +22,8 @@ class MountBackend final : public fuse::Backend, public std::enable_shared_from_
   fuse::NodePtr root() override { return root_; }
   void lookup(const fuse::NodePtr& directory, std::string name,
               Callback<fuse::NodePtr> done) override;
-  void list(const fuse::NodePtr& directory,
-            Callback<std::shared_ptr<const fuse::Directory>> done) override;
+  void open_directory(const fuse::NodePtr& directory,
+                      Callback<std::shared_ptr<fuse::DirectoryPages>> done) override;
   void open(const fuse::NodePtr& file, Callback<std::shared_ptr<fuse::Handle>> done) override;
   ReadTicket read(const fuse::NodePtr& file, fuse::Handle& handle, ByteRange range,
                   Callback<Slices> done) override;
@@ -40,7 +40,12 @@ class MountBackend final : public fuse::Backend, public std::enable_shared_from_
   class DirectoryNode;
   class FileNode;
   class OpenHandle;
+  class FlatDirectory;
+  class ListedDirectory;
 
+  std::shared_ptr<const fuse::DirectoryPage> shown(const ObjectAddress& directory,
+                                                   const cache::DirectoryListing& page)
+      EXCLUDES(mu_);
   fuse::NodePtr node_for(const cache::Found& found) EXCLUDES(mu_);
   fuse::NodePtr directory_node(const cache::Found& found) EXCLUDES(mu_);
   fuse::NodePtr file_node(const cache::SnapshotPtr& snapshot, std::int64_t valid_for_ms)

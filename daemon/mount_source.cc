@@ -54,16 +54,15 @@ void find_mount_source(cache::Catalog& catalog, ObjectAddress address, Callback<
   source.label = address.origin->url_of(address.key);
   if (address.key.empty() || address.key.back() == '/') {
     source.directory = address;
-    catalog.list(address,
-                 [source, done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
-                   // A server without index pages is still worth mounting: names can be opened one
-                   // by one.
-                   if (!listing && listing.error().code != ErrorCode::kPermissionDenied &&
-                       listing.error().code != ErrorCode::kUnsupported) {
-                     return done(listing.error());
-                   }
-                   done(std::move(source));
-                 });
+    catalog.open_directory(
+        address, [source, done = std::move(done)](Result<cache::ListingPagesPtr> pages) mutable {
+          // A server without index pages is still worth mounting: names can be opened one by one.
+          if (!pages && pages.error().code != ErrorCode::kPermissionDenied &&
+              pages.error().code != ErrorCode::kUnsupported) {
+            return done(pages.error());
+          }
+          done(std::move(source));
+        });
     return;
   }
   catalog.open(address, [&catalog, source, address,
@@ -77,9 +76,9 @@ void find_mount_source(cache::Catalog& catalog, ObjectAddress address, Callback<
       return find_mount_source(catalog, directory, std::move(done));
     if (snapshot.error().code != ErrorCode::kNotFound) return done(snapshot.error());
     // In a bucket no object need have the name of a directory.
-    catalog.list(directory, [directory, error = snapshot.error(),
-                             done = std::move(done)](Result<cache::ListingPtr> listing) mutable {
-      if (!listing) return done(std::move(error));
+    catalog.open_directory(directory, [directory, error = snapshot.error(), done = std::move(done)](
+                                          Result<cache::ListingPagesPtr> pages) mutable {
+      if (!pages) return done(std::move(error));
       MountSource found;
       found.label = directory.origin->url_of(directory.key);
       found.directory = directory;

@@ -46,7 +46,16 @@ struct DirEntry {
   /// Set when the listing told everything that a lookup would (READDIRPLUS): no request is made.
   NodePtr node;
 };
-using Directory = std::vector<DirEntry>;
+using DirectoryPage = std::vector<DirEntry>;
+
+/// What an open directory has, in an order that stays, told as it becomes known. Thread-safe;
+/// callbacks as Backend's.
+class DirectoryPages {
+ public:
+  virtual ~DirectoryPages() = default;
+  /// Page `index`; null: there are fewer. Pages are asked for in order, each once.
+  virtual void page(std::size_t index, Callback<std::shared_ptr<const DirectoryPage>> done) = 0;
+};
 
 struct FileSystemSpace {
   std::uint64_t total_bytes = 0;  ///< the cache's limit
@@ -61,7 +70,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual NodePtr root() = 0;
   virtual void lookup(const NodePtr& directory, std::string name, Callback<NodePtr> done) = 0;
-  virtual void list(const NodePtr& directory, Callback<std::shared_ptr<const Directory>> done) = 0;
+  virtual void open_directory(const NodePtr& directory,
+                              Callback<std::shared_ptr<DirectoryPages>> done) = 0;
   /// kStale: the name stands for another version by now. The kernel then looks the name up anew
   /// and opens what it finds (do_filp_open repeats with LOOKUP_REVAL), so the program sees the new
   /// version and no error: close-to-open consistency, however long names are believed.

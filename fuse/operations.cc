@@ -17,6 +17,7 @@ namespace rangecache::fuse {
 namespace {
 
 constexpr std::size_t kNameMax = 255;
+constexpr std::uint64_t kDots = 2;  // "." and ".." come before the names of a directory
 constexpr std::uint64_t kStatfsBlock = 4096;
 constexpr std::uint32_t kOpenPassthrough = 1U << 7;  // FOPEN_PASSTHROUGH of Linux 6.9
 
@@ -25,12 +26,6 @@ constexpr std::uint32_t kOpenPassthrough = 1U << 7;  // FOPEN_PASSTHROUGH of Lin
 template <typename... Args>
 void refuse(fuse_req_t request, Args...) {
   fuse_reply_err(request, EROFS);
-}
-
-/// The kernel fails a whole listing for one name with a slash in it; "." and ".." are ours.
-bool is_presentable(const std::string& name) {
-  return !name.empty() && name.size() <= kNameMax && name != "." && name != ".." &&
-         name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
 }
 
 /// A value or a list of names, as getxattr(2) wants it: `size` 0 asks for the length alone.
@@ -245,12 +240,12 @@ void Operations::opendir(fuse_req_t request, fuse_ino_t id, fuse_file_info* info
   if (!attributes.is_directory) return void(fuse_reply_err(request, ENOTDIR));
 
   const PendingRequestPtr pending = self.pending_.begin(request);
-  self.backend_->list(node, [&self, pending, attributes, reply = *info](
-                                Result<std::shared_ptr<const Directory>> listed) mutable {
-    pending->finish([&self, attributes, reply, listed = std::move(listed)](fuse_req_t req) mutable {
-      if (!listed) return reply_error(req, listed.error());
-      reply.fh = self.directories_.add(
-          std::make_shared<OpenDirectory>(OpenDirectory{attributes, std::move(*listed)}));
+  self.backend_->open_directory(node, [&self, pending, attributes, reply = *info](
+                                          Result<std::shared_ptr<DirectoryPages>> pages) mutable {
+    pending->finish([&self, attributes, reply, pages = std::move(pages)](fuse_req_t req) mutable {
+      if (!pages) return reply_error(req, pages.error());
+      reply.fh =
+          self.directories_.add(std::make_shared<OpenDirectory>(attributes, *std::move(pages)));
       const std::uint64_t handle = reply.fh;
       if (fuse_reply_open(req, &reply) != 0) self.directories_.remove(handle);
     });
@@ -258,40 +253,50 @@ void Operations::opendir(fuse_req_t request, fuse_ino_t id, fuse_file_info* info
   self.pending_.issued(pending, ReadTicket());
 }
 
-void Operations::reply_listing(fuse_req_t request, fuse_ino_t id, std::size_t size, off_t offset,
-                               std::uint64_t handle, Listing listing) {
+void Operations::read_directory(fuse_req_t request, const ReadDirectory& wanted,
+                                std::uint64_t handle) {
   const std::shared_ptr<OpenDirectory> directory = directories_.find(handle);
   if (!directory) return void(fuse_reply_err(request, EBADF));
-  const Directory& entries = *directory->entries;
+  const PendingRequestPtr pending = pending_.begin(request);
+  const std::uint64_t number = std::max(wanted.offset, kDots) - kDots;
+  directory->find(number, [this, pending, wanted, directory](Result<OpenDirectory::Place> place) {
+    pending->finish([this, wanted, directory, place = std::move(place)](fuse_req_t req) {
+      if (!place) return reply_error(req, place.error());
+      reply_listing(req, wanted, directory->attributes, *place);
+    });
+  });
+  pending_.issued(pending, ReadTicket());
+}
 
-  std::vector<char> buffer(size);
+void Operations::reply_listing(fuse_req_t request, const ReadDirectory& wanted,
+                               const NodeAttributes& directory, const OpenDirectory::Place& place) {
+  const std::uint64_t end = kDots + (place.page ? place.first + place.page->size() : 0);
+  std::vector<char> buffer(wanted.size);
   std::vector<std::uint64_t> looked_up;
   std::size_t used = 0;
   // Offset n means "after the n-th name", where 0 is "." and 1 is "..": the kernel comes back
   // with the offset of the last entry that it took.
-  for (std::uint64_t i = static_cast<std::uint64_t>(offset); i < entries.size() + 2; ++i) {
-    const DirEntry* child = i < 2 ? nullptr : &entries[i - 2];
-    if (child && !is_presentable(child->name)) continue;
+  for (std::uint64_t i = wanted.offset; i < end; ++i) {
+    const DirEntry* child = i < kDots ? nullptr : &(*place.page)[i - kDots - place.first];
     const char* name = child ? child->name.c_str() : i == 0 ? "." : "..";
 
     fuse_entry_param entry{};  // entry.ino 0: the kernel looks the name up when it needs it
-    entry.attr.st_ino = child ? child->stable_ino : directory->attributes.stable_ino;
+    entry.attr.st_ino = child ? child->stable_ino : directory.stable_ino;
     entry.attr.st_mode = !child || child->is_directory ? S_IFDIR : S_IFREG;
-    const bool with_node = listing == Listing::kNamesAndAttributes && child && child->node;
+    const bool with_node = wanted.with_attributes && child && child->node;
     if (with_node) {
       const NodeAttributes attributes = child->node->attributes();
       entry.attr = to_stat(attributes);
       entry.attr_timeout = attribute_timeout_s(attributes);
       entry.entry_timeout = entry_timeout_s(attributes);
-      entry.ino = inodes_.add_lookup(child->node, id, child->name);
+      entry.ino = inodes_.add_lookup(child->node, wanted.id, child->name);
     }
     const auto next = static_cast<off_t>(i + 1);
-    char* const place = buffer.data() + used;
-    const std::size_t room = size - used;
-    const std::size_t needed =
-        listing == Listing::kNames
-            ? fuse_add_direntry(request, place, room, name, &entry.attr, next)
-            : fuse_add_direntry_plus(request, place, room, name, &entry, next);
+    char* const at = buffer.data() + used;
+    const std::size_t room = wanted.size - used;
+    const std::size_t needed = wanted.with_attributes
+                                   ? fuse_add_direntry_plus(request, at, room, name, &entry, next)
+                                   : fuse_add_direntry(request, at, room, name, &entry.attr, next);
     if (needed > room) {
       if (with_node) inodes_.forget(entry.ino, 1);
       break;
@@ -306,12 +311,14 @@ void Operations::reply_listing(fuse_req_t request, fuse_ino_t id, std::size_t si
 
 void Operations::readdir(fuse_req_t request, fuse_ino_t id, std::size_t size, off_t offset,
                          fuse_file_info* info) {
-  of(request).reply_listing(request, id, size, offset, info->fh, Listing::kNames);
+  of(request).read_directory(request, {id, size, static_cast<std::uint64_t>(offset), false},
+                             info->fh);
 }
 
 void Operations::readdirplus(fuse_req_t request, fuse_ino_t id, std::size_t size, off_t offset,
                              fuse_file_info* info) {
-  of(request).reply_listing(request, id, size, offset, info->fh, Listing::kNamesAndAttributes);
+  of(request).read_directory(request, {id, size, static_cast<std::uint64_t>(offset), true},
+                             info->fh);
 }
 
 void Operations::releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {

@@ -9,6 +9,7 @@
 #include "fuse/fuse_api.h"
 #include "fuse/handle_table.h"
 #include "fuse/inode_table.h"
+#include "fuse/open_directory.h"
 #include "fuse/open_modes.h"
 #include "fuse/pending_requests.h"
 
@@ -45,12 +46,6 @@ class Operations {
     std::shared_ptr<Handle> handle;
     std::uint64_t size = 0;
   };
-  /// The listing as it was when the directory was opened: offsets mean the same until it is closed.
-  struct OpenDirectory {
-    NodeAttributes attributes;
-    std::shared_ptr<const Directory> entries;
-  };
-  enum class Listing { kNames, kNamesAndAttributes };
 
   static Operations& of(fuse_req_t request);
 
@@ -74,8 +69,15 @@ class Operations {
 
   void reply_entry(fuse_req_t request, fuse_ino_t parent, const std::string& name,
                    const NodePtr& node);
-  void reply_listing(fuse_req_t request, fuse_ino_t id, std::size_t size, off_t offset,
-                     std::uint64_t handle, Listing listing);
+  struct ReadDirectory {
+    fuse_ino_t id;
+    std::size_t size;
+    std::uint64_t offset;
+    bool with_attributes;
+  };
+  void read_directory(fuse_req_t request, const ReadDirectory& wanted, std::uint64_t handle);
+  void reply_listing(fuse_req_t request, const ReadDirectory& wanted,
+                     const NodeAttributes& directory, const OpenDirectory::Place& place);
   /// The answer to an open, and the one place that knows how an inode's bytes reach the kernel.
   int reply_open(fuse_req_t request, std::uint64_t handle, std::int32_t backing_id);
 

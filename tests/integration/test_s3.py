@@ -120,13 +120,25 @@ class Buckets(IntegrationTest):
             read = self.cachectl(mount, "cat", f"s3://{self.bucket}/{key}")
             self.assertEqual((body, b""), (read.stdout, read.stderr))
 
-    def test_a_long_listing_takes_a_request_a_thousand_keys(self):
-        for n in range(2300):
-            self.put(f"many/{n:04}", b"")
+    def test_a_long_listing_takes_a_request_a_thousand_keys_and_no_more_than_are_wanted(self):
+        names = [f"{n:04}" for n in range(5300)]
+        for name in names:
+            self.put(f"many/{name}", b"")
         mount = self.bucket_daemon().start()
         self.front.forget()
-        self.assertEqual([f"{n:04}" for n in range(2300)], sorted(os.listdir(mount.path("many"))))
-        self.assertEqual(3, len(self.gets("list")))
+        self.assertEqual(0, os.stat(mount.path("many/5299")).st_size)
+        self.assertLessEqual(len(self.gets("list")), 2, "the root, and a page of the directory")
+        self.assertEqual(1, len(self.gets("head")), "the name itself")
+
+        self.front.forget()
+        with os.scandir(self.bucket_daemon().start().path("many")) as directory:
+            self.assertIn(next(directory).name, names)
+            self.assertLessEqual(len(self.gets("list")), 4, "of six pages and the root")
+            self.assertEqual(5299, sum(1 for _ in directory))
+        self.front.forget()
+        mount = self.bucket_daemon().start()
+        self.assertEqual(names, sorted(os.listdir(mount.path("many"))))
+        self.assertEqual(6, len([r for r in self.gets("list") if "many" in r["uri"]]))
 
     def test_an_open_file_keeps_its_version_or_fails_but_never_mixes(self):
         old, new = random_bytes(24 * MIB, "old"), random_bytes(24 * MIB, "new")

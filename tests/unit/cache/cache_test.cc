@@ -101,6 +101,20 @@ class CacheTest : public testing::Test {
     return snapshot ? *snapshot : nullptr;
   }
   /// By its name in a directory, as a mount finds it.
+  ListingPagesPtr open_directory(const std::string& directory) {
+    std::promise<Result<ListingPagesPtr>> promise;
+    cache_->catalog().open_directory({origin_, directory}, [&](Result<ListingPagesPtr> pages) {
+      promise.set_value(std::move(pages));
+    });
+    return promise.get_future().get().value();
+  }
+  ListingPtr list(const std::string& directory) {
+    std::promise<Result<ListingPtr>> promise;
+    cache_->catalog().list({origin_, directory}, [&](Result<ListingPtr> listing) {
+      promise.set_value(std::move(listing));
+    });
+    return promise.get_future().get().value();
+  }
   SnapshotPtr lookup(const std::string& directory, const std::string& name) {
     auto promise = std::make_shared<std::promise<Result<Found>>>();
     cache_->catalog().lookup({origin_, directory}, name, [promise](Result<Found> found) {
@@ -491,6 +505,61 @@ TEST_F(CacheTest, AListingThatNamesVersionsIsEnoughToOpenThem) {
   EXPECT_EQ(origin_->stats(), 0);
   EXPECT_EQ(origin_->lists(), 3);
   EXPECT_EQ(origin_->fetches(), 2);
+}
+
+TEST_F(CacheTest, AListingIsFetchedNoFurtherThanItIsWanted) {
+  for (int i = 1000; i < 1100; ++i) origin_->put("d/" + std::to_string(i), {.size = 5000});
+  origin_->list_validators();
+  origin_->list_in_pages_of(10);
+  open();
+  // Who wants one name pays for one page, or asks for the name itself.
+  EXPECT_EQ(lookup("d/", "1004")->size(), 5000u);
+  EXPECT_EQ(lookup("d/", "1099")->size(), 5000u);
+  EXPECT_EQ(origin_->lists(), 1);
+  EXPECT_EQ(origin_->stats(), 1);
+
+  const ListingPagesPtr pages = open_directory("d/");
+  const auto page = [&](std::size_t index) {
+    std::promise<Result<ListingPtr>> promise;
+    pages->page(index, [&](Result<ListingPtr> got) { promise.set_value(std::move(got)); });
+    return promise.get_future().get().value();
+  };
+  EXPECT_EQ(page(0)->entries.size(), 9u) << "\"1009/\" could hide the tenth";
+  EXPECT_EQ(page(3)->entries.front().name, "1029");
+  EXPECT_EQ(origin_->lists(), 4);
+  EXPECT_FALSE(page(10)) << "there are ten";
+  EXPECT_EQ(origin_->lists(), 10) << "a request a page, whoever asks";
+  EXPECT_EQ(open_directory("d/")->find("1099").entry->size, 5000u);
+  EXPECT_EQ(list("d/")->entries.size(), 100u);
+  EXPECT_TRUE(open_directory("d/")->find("none").complete);
+  EXPECT_EQ(origin_->lists(), 10);
+}
+
+TEST_F(CacheTest, APartOfAListingIsBelievedForItsTimeOnly) {
+  for (int i = 10; i < 40; ++i) origin_->put("d/" + std::to_string(i), {.size = 5000});
+  origin_->list_validators();
+  origin_->list_in_pages_of(10);
+  open();
+  const ListingPagesPtr old = open_directory("d/");
+  clock_.advance_s(20);
+  origin_->put("d/10a", {.size = 7000});
+  EXPECT_EQ(open_directory("d/")->find("10a").entry->size, 7000u);
+  EXPECT_FALSE(old->find("10a").entry) << "an open directory stays what it was";
+  EXPECT_EQ(origin_->lists(), 2);
+}
+
+TEST_F(CacheTest, APageThatFailsFailsThoseWhoWantItAndTheListingIsAskedForAgain) {
+  for (int i = 10; i < 40; ++i) origin_->put("d/" + std::to_string(i), {.size = 5000});
+  origin_->list_validators();
+  origin_->list_in_pages_of(10);
+  open();
+  const ListingPagesPtr pages = open_directory("d/");
+  origin_->fail_next(ErrorCode::kTimedOut);
+  std::promise<Result<ListingPtr>> broken;
+  pages->page(1, [&](Result<ListingPtr> got) { broken.set_value(std::move(got)); });
+  EXPECT_EQ(broken.get_future().get().error().code, ErrorCode::kTimedOut);
+  clock_.advance_s(2);
+  EXPECT_EQ(list("d/")->entries.size(), 30u);
 }
 
 TEST_F(CacheTest, AnOlderListingDoesNotBringAnOldVersionBack) {

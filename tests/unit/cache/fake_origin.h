@@ -56,6 +56,7 @@ class FakeOrigin final : public Origin {
   void ignore_ranges(bool ignore) { ignore_ranges_ = ignore; }
   /// As buckets do.
   void list_validators() { lists_validators_ = true; }
+  void list_in_pages_of(std::size_t names) { names_a_page_ = names; }
   void stop() { loop_.stop(); }
 
   std::uint64_t bytes_sent() const { return bytes_sent_; }
@@ -94,12 +95,17 @@ class FakeOrigin final : public Origin {
       done(std::move(result));
     });
   }
-  void list(std::string dir, std::string, Callback<ListPage> done) override {
-    loop_.post([this, dir, done = std::move(done)]() mutable {
+  void list(std::string dir, std::string token, Callback<ListPage> done) override {
+    loop_.post([this, dir, token, done = std::move(done)]() mutable {
       if (const auto code = take_failure()) return done(Error(*code, "broken on purpose"));
       ListPage page;
       std::lock_guard lock(mu_);
       for (const auto& [key, object] : objects_) {
+        if (key <= token) continue;  // of the last one of the page before
+        if (page.entries.size() == names_a_page_) {
+          page.next_token = dir + page.entries.back().name;
+          break;
+        }
         if (key.compare(0, dir.size(), dir) == 0 && key.find('/', dir.size()) == std::string::npos)
           page.entries.push_back({key.substr(dir.size()), false, object.size, 1'600'000'000,
                                   lists_validators_ ? attributes(object).validator : Validator{}});
@@ -241,6 +247,7 @@ class FakeOrigin final : public Origin {
   std::atomic<int> ended_{0};
   std::atomic<int> stats_{0};
   std::atomic<int> lists_{0};
+  std::atomic<std::size_t> names_a_page_{SIZE_MAX};
   std::atomic<bool> lists_validators_{false};
   std::vector<std::shared_ptr<FakeTransfer>> held_;  // the loop's
   EventLoop loop_;

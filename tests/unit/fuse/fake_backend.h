@@ -40,6 +40,45 @@ class FakeNode final : public Node {
   std::atomic<bool> complete{false};  ///< the kernel may read `file` by itself
 };
 
+/// A listing whose later pages may wait for release().
+class FakePages final : public DirectoryPages {
+ public:
+  void page(std::size_t index, Callback<std::shared_ptr<const DirectoryPage>> done) override {
+    if (index > 0 && hold) {
+      MutexLock lock(mu_);
+      held_ = [this, index, done = std::move(done)]() mutable { give(index, std::move(done)); };
+      return;
+    }
+    give(index, std::move(done));
+  }
+  bool is_asked() const {
+    MutexLock lock(mu_);
+    return static_cast<bool>(held_);
+  }
+  void release() {
+    UniqueFunction<void()> held;
+    {
+      MutexLock lock(mu_);
+      held = std::exchange(held_, nullptr);
+    }
+    held();
+  }
+
+  // Set before it is handed out.
+  std::vector<std::shared_ptr<const DirectoryPage>> pages;
+  bool hold = false;
+  std::size_t broken = SIZE_MAX;  ///< this one fails
+
+ private:
+  void give(std::size_t index, Callback<std::shared_ptr<const DirectoryPage>> done) {
+    if (index == broken) return done(Error{ErrorCode::kUnreachable, "broken on purpose"});
+    done(index < pages.size() ? pages[index] : nullptr);
+  }
+
+  mutable Mutex mu_;
+  UniqueFunction<void()> held_ GUARDED_BY(mu_);
+};
+
 /// A small tree in memory whose answers can be held back.
 class FakeBackend final : public Backend {
  public:
@@ -98,17 +137,27 @@ class FakeBackend final : public Backend {
     done(Error{ErrorCode::kNotFound, name});
   }
 
-  void list(const NodePtr& directory, Callback<std::shared_ptr<const Directory>> done) override {
-    auto entries = std::make_shared<Directory>();
+  void open_directory(const NodePtr& directory,
+                      Callback<std::shared_ptr<DirectoryPages>> done) override {
+    auto pages = std::make_shared<FakePages>();
     {
       MutexLock lock(mu_);
+      pages->hold = hold_pages;
+      pages->broken = broken_page;
+      auto page = std::make_shared<DirectoryPage>();
       for (const auto& [name, child] : static_cast<FakeNode&>(*directory).children) {
+        if (page->size() == names_a_page) {
+          pages->pages.push_back(std::move(page));
+          page = std::make_shared<DirectoryPage>();
+        }
         const NodeAttributes attributes = child->attributes();
-        entries->push_back({name, attributes.is_directory, attributes.stable_ino,
-                            list_with_nodes ? NodePtr(child) : nullptr});
+        page->push_back({name, attributes.is_directory, attributes.stable_ino,
+                         list_with_nodes ? NodePtr(child) : nullptr});
       }
+      pages->pages.push_back(std::move(page));
+      opened_directory_ = pages;
     }
-    done(std::shared_ptr<const Directory>(std::move(entries)));
+    done(std::shared_ptr<DirectoryPages>(std::move(pages)));
   }
 
   void open(const NodePtr&, Callback<std::shared_ptr<Handle>> done) override {
@@ -170,6 +219,10 @@ class FakeBackend final : public Backend {
     held_lookups_.pop_front();
     return done;
   }
+  std::shared_ptr<FakePages> opened_directory() const {
+    MutexLock lock(mu_);
+    return opened_directory_;
+  }
   void finish(HeldRead read) { read.done(slices(read.node, read.range)); }
   std::size_t held() const {
     MutexLock lock(mu_);
@@ -185,6 +238,9 @@ class FakeBackend final : public Backend {
   std::atomic<bool> hold_lookups{false};
   std::atomic<bool> ignore_cancel{false};
   std::atomic<bool> list_with_nodes{true};
+  std::atomic<bool> hold_pages{false};
+  std::atomic<std::size_t> names_a_page{SIZE_MAX};
+  std::atomic<std::size_t> broken_page{SIZE_MAX};
   std::atomic<int> whole_files_asked{0};
   std::atomic<bool> cut_short{false};  ///< reads return one byte less than they must
 
@@ -233,6 +289,7 @@ class FakeBackend final : public Backend {
   const std::shared_ptr<FakeNode> root_ = std::make_shared<FakeNode>();
   std::deque<HeldRead> held_ GUARDED_BY(mu_);
   std::deque<Callback<NodePtr>> held_lookups_ GUARDED_BY(mu_);
+  std::shared_ptr<FakePages> opened_directory_ GUARDED_BY(mu_);
   std::uint64_t next_serial_ GUARDED_BY(mu_) = 1;
   std::size_t cancelled_ GUARDED_BY(mu_) = 0;
 };

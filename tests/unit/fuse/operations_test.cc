@@ -402,6 +402,52 @@ std::map<std::string, fuse_entry_out> parse_plus(const std::string& body) {
   return entries;
 }
 
+TEST_F(FuseProtocol, ListingInPagesIsTheSameListing) {
+  std::vector<std::string> expected = {".", ".."};
+  for (int i = 100; i < 200; ++i) {
+    backend_->put("file" + std::to_string(i), "x");
+    expected.push_back("file" + std::to_string(i));
+  }
+  for (const char* hidden : {"a/1", "a/2", "a/3", "a/4"}) backend_->put(hidden, "x");
+  for (const std::size_t names_a_page : {1, 2, 7, 104}) {  // the first ones hold nothing to show
+    backend_->names_a_page = names_a_page;
+    const std::uint64_t handle = kernel_.open_handle(FUSE_ROOT_ID, FUSE_OPENDIR);
+    EXPECT_EQ(walk(kernel_, handle, 4096), expected) << names_a_page;
+    EXPECT_EQ(walk(kernel_, handle, 100), expected) << "from the start again";
+    kernel_.release(FUSE_RELEASEDIR, FUSE_ROOT_ID, handle);
+  }
+}
+
+TEST_F(FuseProtocol, FirstNamesAreThereWhileLaterPagesAreOnTheirWay) {
+  for (const char* name : {"a", "b", "c"}) backend_->put(name, "x");
+  backend_->names_a_page = 2;
+  backend_->hold_pages = true;
+  const std::uint64_t handle = kernel_.open_handle(FUSE_ROOT_ID, FUSE_OPENDIR);
+  auto first = parse_plus(kernel_.list(FUSE_READDIRPLUS, FUSE_ROOT_ID, handle, 0, 4096).body);
+  EXPECT_EQ(first.size(), 4U);  // with . and ..
+  fuse_read_in in{};
+  in.fh = handle;
+  in.offset = 4;
+  in.size = 4096;
+  const std::uint64_t waiting =
+      kernel_.send(FUSE_READDIRPLUS, FUSE_ROOT_ID, FakeKernel::bytes_of(in));
+  const auto pages = backend_->opened_directory();
+  ASSERT_TRUE(eventually([&] { return pages->is_asked(); }));
+  EXPECT_EQ(kernel_.lookup(FUSE_ROOT_ID, "c").error, 0) << "nobody else waits";
+  EXPECT_FALSE(kernel_.has_answer(waiting));
+  pages->release();
+  EXPECT_EQ(parse_plus(kernel_.wait(waiting).body).count("c"), 1U);
+}
+
+TEST_F(FuseProtocol, PageThatFailsEndsTheListingWithItsError) {
+  for (const char* name : {"a", "b", "c"}) backend_->put(name, "x");
+  backend_->names_a_page = 2;
+  backend_->broken_page = 1;
+  const std::uint64_t handle = kernel_.open_handle(FUSE_ROOT_ID, FUSE_OPENDIR);
+  EXPECT_EQ(kernel_.list(FUSE_READDIR, FUSE_ROOT_ID, handle, 0, 4096).error, 0);
+  EXPECT_EQ(kernel_.list(FUSE_READDIR, FUSE_ROOT_ID, handle, 4, 4096).error, EIO);
+}
+
 TEST_F(FuseProtocol, ReaddirplusCountsOneLookupForEachNodeItShows) {
   backend_->put("a", "12345", 1000);
   backend_->put("b", "123456", 1000);

@@ -128,6 +128,26 @@ TEST(S3Listing, OtherAnswersAreErrors) {
   }
 }
 
+TEST(S3Listing, EntitiesThatGrowAreNotExpanded) {
+  std::string bomb = "<!DOCTYPE R [<!ENTITY a \"" + std::string(1000, 'x') + "\">]>";
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += "&a;";
+  EXPECT_FALSE(parse_s3_listing(
+      bomb + "<ListBucketResult><Name>" + many + "</Name></ListBucketResult>", ""));
+  bomb += "<Error><Code>" + many + "</Code></Error>";
+  EXPECT_FALSE(parse_s3_error(bomb));
+  EXPECT_TRUE(xml_texts(bomb).empty());
+}
+
+TEST(S3Listing, ATagThatIsNoneIsNoValidator) {
+  for (const char* tag : {"\"a&#13;&#10;Range: bytes=0-0\"", "a b", "W/&quot;a&quot;"}) {
+    const auto page = parse_s3_listing(
+        listing("<Contents><Key>k</Key><ETag>" + std::string(tag) + "</ETag></Contents>"), "");
+    ASSERT_TRUE(page && page->page.entries.size() == 1) << tag;
+    EXPECT_EQ(page->page.entries[0].validator.kind, Validator::Kind::kNone) << tag;
+  }
+}
+
 TEST(S3Listing, SizesAndTimesThatAreNoneAreUnknown) {
   const auto page = parse_s3_listing(
       listing(object("a", "-1") + object("b", "72057594037927936") + object("c", "")), "");

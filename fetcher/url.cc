@@ -213,7 +213,8 @@ std::string redact_url(std::string_view url) {
   std::string text(url);
   const std::size_t scheme = text.find("://");
   if (scheme != std::string::npos) {
-    const std::size_t host = scheme + 3;
+    // libcurl, too, takes "https:///host" for "https://host".
+    const std::size_t host = std::min(text.find_first_not_of('/', scheme + 3), text.size());
     const std::size_t at = text.substr(0, text.find_first_of("/?#", host)).rfind('@');
     if (at != std::string::npos && at >= host) text.erase(host, at + 1 - host);
   }

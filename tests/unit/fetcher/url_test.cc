@@ -77,6 +77,7 @@ TEST(Url, RedactionLeavesNoSecret) {
             "https://h:1/a?X-Sig=***&***&b=***");
   EXPECT_EQ(redact_url("http://h/a@b"), "http://h/a@b");
   EXPECT_EQ(redact_url("http://u@v@h/"), "http://h/");
+  EXPECT_EQ(redact_url("http:///u:secret@h/a"), "http:///h/a");
 }
 
 }  // namespace

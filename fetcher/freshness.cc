@@ -61,8 +61,7 @@ void apply(std::string_view directive, CacheControl& control) {
 }
 
 /// Commas inside quoted strings do not separate.
-CacheControl parse_cache_control(std::string_view text) {
-  CacheControl control;
+void apply_field(std::string_view text, CacheControl& control) {
   bool quoted = false;
   std::size_t begin = 0;
   for (std::size_t i = 0; i <= text.size(); ++i) {
@@ -71,6 +70,12 @@ CacheControl parse_cache_control(std::string_view text) {
     apply(text.substr(begin, i - begin), control);
     begin = i + 1;
   }
+}
+
+/// Field by field: a quote that one leaves open must not swallow the no-store of the next.
+CacheControl parse_cache_control(const HttpHeaders& headers) {
+  CacheControl control;
+  for (const std::string_view field : headers.all("cache-control")) apply_field(field, control);
   return control;
 }
 
@@ -82,7 +87,7 @@ std::optional<std::int64_t> date_in(const HttpHeaders& headers, std::string_view
 }  // namespace
 
 Freshness freshness_of(const HttpHeaders& headers, std::int64_t received_unix_s) {
-  const CacheControl control = parse_cache_control(headers.joined("cache-control"));
+  const CacheControl control = parse_cache_control(headers);
   const std::int64_t date_s = date_in(headers, "date").value_or(received_unix_s);
   const std::string* age_text = headers.find("age");
   const std::int64_t age_value_s = age_text ? parse_delta(*age_text).value_or(0) : 0;

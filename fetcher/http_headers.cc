@@ -63,6 +63,13 @@ std::size_t HttpHeaders::count(std::string_view name) const {
       fields_.begin(), fields_.end(), [&](const auto& field) { return field.first == name; }));
 }
 
+std::vector<std::string_view> HttpHeaders::all(std::string_view name) const {
+  std::vector<std::string_view> values;
+  for (const auto& [key, value] : fields_)
+    if (key == name) values.push_back(value);
+  return values;
+}
+
 std::string HttpHeaders::joined(std::string_view name) const {
   std::string text;
   for (const auto& [key, value] : fields_) {

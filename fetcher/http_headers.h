@@ -20,6 +20,8 @@ class HttpHeaders {
   /// The first field of that (lower-case) name, or nullptr.
   const std::string* find(std::string_view name) const;
   std::size_t count(std::string_view name) const;
+  /// The values of all fields of that name, in order; valid until the next add().
+  std::vector<std::string_view> all(std::string_view name) const;
   /// All fields of that name joined by ", " (RFC 9110 §5.3).
   std::string joined(std::string_view name) const;
 

@@ -40,6 +40,19 @@ std::shared_ptr<spdlog::logger> make_logger(spdlog::sink_ptr sink) {
   return logger;
 }
 
+/// What servers say must neither begin lines of its own nor steer a terminal.
+std::string one_line(std::string_view text) {
+  std::string line;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f)
+      line += fmt::format("\\x{:02x}", byte);
+    else
+      line += c;
+  }
+  return line;
+}
+
 std::shared_ptr<spdlog::logger>& logger() {
   static auto instance = make_logger(std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   return instance;
@@ -73,7 +86,7 @@ Result<void> log_to_file(const std::string& path) {
 }
 
 void log_line(LogLevel level, std::string_view text) {
-  logger()->log(to_spdlog(level), "{}", text);
+  logger()->log(to_spdlog(level), "{}", one_line(text));
 }
 
 }  // namespace rangecache

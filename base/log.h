@@ -21,7 +21,7 @@ bool log_enabled(LogLevel level);
 /// Appends to `path` instead of stderr (for --daemonize). The file is created with mode 0600.
 Result<void> log_to_file(const std::string& path);
 
-/// Writes one line. A line names origin, key, range; never a secret.
+/// Writes one line, control characters as \xNN. It names origin, key, range; never a secret.
 void log_line(LogLevel level, std::string_view text);
 
 template <typename... Args>

@@ -39,12 +39,25 @@ void put(wire::Writer& out, const ListEntry& entry) {
   put(out, entry.validator);
 }
 
+std::uint64_t get_size(wire::Reader& in) {
+  const std::uint64_t size = in.u64();
+  if (size > kMaxObjectSize) in.fail();
+  return size;
+}
+
+/// What ListEntry promises of a name.
+bool is_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
+}
+
 ListEntry get_entry(wire::Reader& in) {
   ListEntry entry;
   entry.name = in.string();
+  if (!is_name(entry.name)) in.fail();
   const std::uint8_t flags = in.u8();
   entry.is_directory = flags & kDirectory;
-  if (flags & kHasSize) entry.size = in.u64();
+  if (flags & kHasSize) entry.size = get_size(in);
   if (flags & kHasTime) entry.modified_s = in.i64();
   entry.validator = get_validator(in);
   return entry;
@@ -83,17 +96,21 @@ class Decoder {
       case rf::Type::kListEntries:
         while (in.ok() && !in.rest().empty()) listing_.entries.push_back(get_entry(in));
         break;
-      case rf::Type::kKnownObject:
-        names.objects.push_back(
-            {in.string(), in.string(), get_validator(in), in.u64(), in.i64(), in.i64(), in.i64()});
+      case rf::Type::kKnownObject: {
+        KnownNames::Object object{in.string(), in.string(), get_validator(in), get_size(in),
+                                  in.i64(),    in.i64(),    in.i64()};
+        if (in.complete()) names.objects.push_back(std::move(object));
         break;
-      case rf::Type::kAbsence:
-        names.absences.push_back({in.string(), in.string(), in.i64()});
+      }
+      case rf::Type::kAbsence: {
+        KnownNames::Absence absence{in.string(), in.string(), in.i64()};
+        if (in.complete()) names.absences.push_back(std::move(absence));
         break;
+      }
       default:
-        break;
+        return true;  // of a later day
     }
-    if (!in.ok()) return false;
+    if (!in.complete()) return false;
     if (listed_ && listing_.entries.size() == expected_) {
       names.listings.push_back(std::move(listing_));
       listed_ = false;

@@ -5,6 +5,7 @@
 #include <malloc.h>
 
 #include "cache/names_file.h"
+#include "cache/record_format.h"
 #include "tests/unit/cache/cache_harness.h"
 #include "tests/unit/cache/store_fixture.h"
 
@@ -78,6 +79,22 @@ TEST(KnownNames, WhatIsCutOrDamagedGivesWhatWasWholeBefore) {
 }
 
 /// Names through a cache that is closed and opened again.
+TEST(KnownNames, ARecordThatIsNoneGivesNothing) {
+  std::string file = encode(KnownNames{});
+  for (const auto type : {record_format::Type::kKnownObject, record_format::Type::kAbsence})
+    record_format::append_frame(file, 0, type, "short");
+  const auto out = decode_known_names(file);
+  ASSERT_TRUE(out);
+  EXPECT_TRUE(out->objects.empty());
+  EXPECT_TRUE(out->absences.empty());
+}
+
+TEST(KnownNames, NamesThatNoDirectoryHasAreNotBelieved) {
+  KnownNames names;
+  names.listings.push_back({"http://h", "dir/", true, 0, 0, {ListEntry{.name = "../x"}}});
+  EXPECT_TRUE(decode_known_names(encode(names))->listings.empty());
+}
+
 class NamesTest : public TempDirectoryTest {
  protected:
   using Fill = std::function<void(FakeOrigin&)>;

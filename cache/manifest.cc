@@ -17,6 +17,7 @@ namespace {
 namespace format = record_format;
 using format::Type;
 
+constexpr std::size_t kFirstRead = 64 << 10;  // most journals are short
 constexpr std::size_t kReadSize = 4 << 20;
 constexpr std::size_t kWriteSize = 1 << 20;
 constexpr std::size_t kMaxJournals = 32;  // of short runs; each is one more file to open at a start
@@ -54,7 +55,9 @@ class FrameReader {
         taken_ += before - rest_.size();
         return frame;
       }
-      if (!refill()) return std::nullopt;
+      // With so much at hand it is damage, whatever follows.
+      if (rest_.size() >= format::kFrameSize + format::kMaxPayload || !refill())
+        return std::nullopt;
     }
   }
   bool readable() const { return readable_; }
@@ -66,14 +69,15 @@ class FrameReader {
     if (!fd_) return false;
     buffer_.erase(0, buffer_.size() - rest_.size());
     const std::size_t had = buffer_.size();
-    buffer_.resize(had + kReadSize);
+    buffer_.resize(had + read_size_);
     const auto room = std::as_writable_bytes(std::span(buffer_)).subspan(had);
     const auto have = files_.read_at(fd_.get(), room, position_);
     const std::size_t added = have ? *have : 0;
     buffer_.resize(had + added);
     rest_ = buffer_;
     position_ += added;
-    if (added < kReadSize) fd_.reset();
+    if (added < read_size_) fd_.reset();
+    read_size_ = std::min(2 * read_size_, kReadSize);
     return added > 0;
   }
 
@@ -83,6 +87,7 @@ class FrameReader {
   bool readable_ = false;
   std::string buffer_;
   std::string_view rest_;
+  std::size_t read_size_ = kFirstRead;
   std::uint64_t position_ = 0;
   std::uint64_t taken_ = 0;
 };

@@ -126,6 +126,16 @@ TEST_F(ManifestTest, CleanMarkCountsOnlyOnce) {
   EXPECT_EQ(state_.chunks.size(), 1U);
 }
 
+TEST_F(ManifestTest, DamageIsNotReadToTheEndOfTheFile) {
+  fill(1);
+  std::ofstream(file("journal.1"), std::ios::binary | std::ios::app) << std::string(64 << 20, 'x');
+  const int before = files_.calls(Call::kReadAt);
+  open();
+  EXPECT_EQ(state_.chunks.size(), 1U);
+  EXPECT_EQ(report_.bytes_dropped, 64U << 20);
+  EXPECT_LT(files_.calls(Call::kReadAt) - before, 14) << "of up to 4 MiB each";
+}
+
 TEST_F(ManifestTest, CloseWithoutTheMarkIsUnclean) {
   auto manifest = open();
   manifest->append_version(version(1));

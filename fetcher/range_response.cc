@@ -61,6 +61,8 @@ class Judge {
     if (got.begin != question_.wanted.begin || got.end > question_.wanted.end)
       return refuse(fmt::format("the range '{}' where bytes {}-{} were asked for", *text,
                                 question_.wanted.begin, question_.wanted.end - 1));
+    // Of a range whose total is "*" only our own size can tell.
+    if (got.end > *size) return stale("has changed: it is longer now");
     if (*length && **length != got.size())
       return refuse("a Content-Length that contradicts its Content-Range");
     return body(got, *size, false);

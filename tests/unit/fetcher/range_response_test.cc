@@ -55,6 +55,12 @@ TEST(RangeResponse, HT07_AnotherTotalMeansAnotherVersion) {
             ErrorCode{0});
 }
 
+TEST(RangeResponse, BytesBehindTheKnownEndMeanAnotherVersion) {
+  const RangeQuestion known{{10, 20}, kV1, 15};
+  EXPECT_EQ(code_of(judge(206, {{"Content-Range", "bytes 10-19/*"}, {"ETag", "\"v1\""}}, known)),
+            ErrorCode::kStale);
+}
+
 TEST(RangeResponse, HT09_MultipartIsRefused) {
   EXPECT_EQ(code_of(judge(206, {{"Content-Type", "multipart/byteranges; boundary=x"},
                                 {"Content-Range", "bytes 10-19/100"}})),

@@ -118,7 +118,8 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
 
   RC_ASSIGN(writer_, make_chunk_writer(*store_, files, options_.writer));
   if (options_.merge_bytes_per_second > 0) {
-    Merger::Options merging{.bytes_per_second = options_.merge_bytes_per_second};
+    Merger::Options merging{.bytes_per_second = options_.merge_bytes_per_second,
+                            .burst_bytes = options_.merge_burst_bytes};
     // One chunk must not be most of the cache: it comes and goes as one.
     merging.limits.whole_size = std::min(merging.limits.whole_size, options_.size_bytes / 8);
     merger_ = std::make_unique<Merger>(*store_, *storer_, metrics_, merging);

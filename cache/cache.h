@@ -49,6 +49,7 @@ struct CacheOptions {
   double max_pinned_share = 0.5;                    ///< of the limit
   bool admit_second_use = false;                    ///< keep only what is asked for again
   std::uint64_t merge_bytes_per_second = 64 << 20;  ///< 0: chunks are not merged
+  std::uint64_t merge_burst_bytes = 1 << 30;        ///< see Merger::Options
   std::chrono::milliseconds merge_settle_time{1000};
   Scrubber::Options scrubbing;
   std::uint64_t keep_free_bytes = 0;   ///< free disk space that is left to others; 0: no floor

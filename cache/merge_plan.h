@@ -10,7 +10,8 @@ namespace rangecache::cache {
 
 struct MergeLimits {
   std::uint64_t part_size = 4 << 20;  ///< of an incomplete object: no larger chunk is made
-  std::uint64_t whole_size = std::uint64_t{1} << 30;  ///< a complete object up to here is one chunk
+  std::uint64_t whole_size = std::uint64_t{16}
+                             << 30;  ///< a complete object up to here is one chunk
 };
 
 /// Which neighbours of a version's chunks (in order, disjoint) are worth being one file: each range

@@ -136,7 +136,7 @@ void Merger::merge_neighbours(const VersionPtr& version) {
                                         [](ByteRange r, std::uint64_t at) { return r.begin < at; });
     const auto last = std::lower_bound(first, ranges.end(), range.end,
                                        [](ByteRange r, std::uint64_t at) { return r.begin < at; });
-    if (!pause_for(range.size())) return;
+    if (!pause_for(std::min(range.size(), options_.burst_bytes))) return;
     merged |= merge(version, {chunks.begin() + (first - ranges.begin()),
                               chunks.begin() + (last - ranges.begin())});
   }
@@ -213,6 +213,8 @@ Result<std::vector<std::uint32_t>> Merger::write(const Version& version, ByteRan
       }
       RC_TRY(files.copy(from->get(), {0, source->range.size()}, to.get(),
                         source->range.begin - range.begin));
+      if (source->range.end - range.begin > options_.burst_bytes)
+        static_cast<void>(pause_for(source->range.size()));  // false: the next round ends it
     }
     MeasuredChunk measured = hasher.finish();
     const auto marked =

@@ -31,6 +31,9 @@ class Merger {
  public:
   struct Options {
     std::uint64_t bytes_per_second = 64 << 20;
+    /// So much is copied at once, and the rate kept to afterwards: what has just been read through
+    /// is one file by the time of its next open. A larger merge keeps to the rate from there on.
+    std::uint64_t burst_bytes = 1 << 30;
     MergeLimits limits;
   };
 

@@ -62,6 +62,24 @@ TEST_F(MergerTest, ACompleteObjectBecomesOneFileAndStaysSoAfterARestart) {
   EXPECT_TRUE(cache.disk_within(UINT64_MAX));
 }
 
+TEST_F(MergerTest, AMergeThatTakesLongEndsWithTheDaemon) {
+  CacheOptions options;
+  options.directory = directory_;
+  options.size_bytes = 256 * kMiB;
+  options.memory_bytes = 64 * kMiB;
+  options.merge_bytes_per_second = 1;  // 108 days
+  options.merge_burst_bytes = kMiB;
+  options.merge_settle_time = {};
+  CacheHarness cache(std::move(options), files_);
+  const auto put = [](FakeOrigin& origin) { origin.put("a", {.size = kSize, .lifetime_s = 3600}); };
+  ASSERT_TRUE(cache.open(put));
+  EXPECT_EQ(cache.read_all("a", 1), "");
+  while (cache.metric("rangecache_merging_objects") == 0) std::this_thread::yield();
+  ASSERT_TRUE(cache.open(put)) << "closed and opened again";
+  EXPECT_EQ(cache.read_all("a", 1), "");
+  EXPECT_TRUE(fs::is_empty(directory_ / "tmp"));
+}
+
 TEST_F(MergerTest, SlicesOfWhatWasMergedStayGood) {
   CacheHarness& cache = open(256 * kMiB, std::chrono::hours(1));  // nothing is merged meanwhile
   const auto file = cache.open_file("a");

@@ -121,6 +121,12 @@ std::vector<ByteRange> ReadAhead::stray(ByteRange read) {
   streams_.back().bytes = read.size();
   streams_.back().used = clock_;
 
+  std::vector<ByteRange> ahead = strides(read);
+  if (const auto dense = regions_.touched(read)) ahead.push_back(*dense);
+  return ahead;
+}
+
+std::vector<ByteRange> ReadAhead::strides(ByteRange read) {
   const auto distance = static_cast<std::int64_t>(read.begin - last_stray_.begin);
   const bool again = distance == stride_ && read.size() == last_stray_.size();
   repeats_ = again ? repeats_ + 1 : 1;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cache/dense_regions.h"
 #include "rangecache/byte_range.h"
 
 namespace rangecache::cache {
@@ -19,7 +20,8 @@ namespace rangecache::cache {
 /// requests of one page cache over their handles, and none of them alone looks like a stream. So
 /// many streams are told apart (of several readers, or interleaved on one handle), each by the
 /// place where it goes on. Reads of a stream may come reordered, as the kernel's own
-/// read-ahead sends them side by side. What goes on nowhere is random: nothing is fetched for it.
+/// read-ahead sends them side by side. What goes on nowhere is random: nothing is fetched for it,
+/// until such reads have touched a good part of a region (DenseRegions).
 ///
 /// Pure; the caller serialises.
 class ReadAhead {
@@ -57,12 +59,14 @@ class ReadAhead {
   /// With so much asked for ahead, no more is.
   static std::uint64_t enough_ahead(const Stream& stream);
   std::vector<ByteRange> stray(ByteRange read);
+  std::vector<ByteRange> strides(ByteRange read);
 
   const Options options_;
   std::vector<Stream> streams_;
   std::uint64_t clock_ = 0;
 
   // Of the reads that belong to no stream:
+  DenseRegions regions_;
   ByteRange last_stray_;
   std::int64_t stride_ = 0;
   int repeats_ = 0;                  ///< of the same distance

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 namespace rangecache::cache {
@@ -158,6 +159,44 @@ TEST(ReadAhead, AStrideMayGoDownToTheBegin) {
     const std::uint64_t at = i * 3 * kMiB;
     for (const ByteRange range : ahead.next({at, at + 64 * kKiB})) EXPECT_LT(range.begin, at);
   }
+}
+
+TEST(DenseRegions, AreFetchedOnceAndOnlyWhenAQuarterWasRead) {
+  constexpr std::uint64_t kCell = DenseRegions::kCell;
+  DenseRegions regions;
+  for (std::uint64_t cell = 0; cell < 64; ++cell)
+    EXPECT_FALSE(regions.touched(ByteRange::at(cell * kCell + 7, kCell / 2 - 1))) << "too small";
+  for (std::uint64_t cell = 0; cell < 15; ++cell)
+    EXPECT_FALSE(regions.touched(ByteRange::at(5 * cell % 64 * kCell, kCell)));
+  EXPECT_FALSE(regions.touched({0, kCell})) << "the same cell again is nothing new";
+  EXPECT_EQ(regions.touched({63 * kCell - 5, 64 * kCell - 5}),
+            (ByteRange{0, DenseRegions::kRegion}));
+  EXPECT_FALSE(regions.touched({62 * kCell, 63 * kCell}));
+}
+
+TEST(DenseRegions, AReadMayLieInTwo) {
+  DenseRegions regions;
+  const std::uint64_t edge = 3 * DenseRegions::kRegion;
+  EXPECT_EQ(regions.touched({edge - kMiB, edge + 64 * kKiB}),
+            (ByteRange{edge - DenseRegions::kRegion, edge}));
+}
+
+TEST(ReadAhead, RandomReadsFetchTheRestOfWhatTheyHaveMostlyTouched) {
+  std::mt19937 random(7);
+  ReadAhead ahead({});
+  std::uint64_t fetched = 0, asked = 0;
+  const std::uint64_t size = 64 * kMiB, block = 256 * kKiB;
+  std::vector<std::uint64_t> places;
+  for (std::uint64_t at = 0; at < size; at += 2 * block) places.push_back(at);  // no streams
+  std::shuffle(places.begin(), places.end(), random);
+  for (const std::uint64_t at : places) {
+    asked += block;
+    const std::uint64_t before = fetched;
+    fetched += bytes_of(ahead.next({at, at + block}));
+    if (asked >= size / 20) continue;
+    EXPECT_EQ(fetched, before) << "sparse reads fetch nothing ahead";
+  }
+  EXPECT_GE(fetched, size * 9 / 10);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ namespace {
 struct Raw {
   std::string config_file, cache_dir, cache_size, keep_free,
       scrub_rate = "4MiB", merge_rate = "64MiB", memory_limit = "256MiB", socket,
-      log_level = "info", log_file, freshness = "http", stale_if_error = "0s", eviction = "s3fifo",
+      log_level = "info", log_file, freshness, stale_if_error = "0s", eviction = "s3fifo",
       durability = "none", admission = "all", writer = "auto", urls, connect_timeout = "10s",
       timeout = "30s", ca_file, proxy;
   std::vector<std::string> mount, quota;
@@ -64,9 +64,9 @@ void declare(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_option("--socket", raw.socket, "Path of the API's socket")->type_name("PATH");
   app.add_option("--freshness", raw.freshness,
-                 "When to ask the origin again: http, ttl=<time>, always, immutable, offline")
-      ->type_name("POLICY")
-      ->capture_default_str();
+                 "When to ask the origin again: http, ttl=<time>, always, immutable, offline "
+                 "(default: http; for buckets ttl=60s)")
+      ->type_name("POLICY");
   app.add_option("--stale-if-error", raw.stale_if_error,
                  "How long past its time cached data serves while the origin is unreachable")
       ->type_name("TIME")
@@ -275,6 +275,32 @@ Result<std::int64_t> milliseconds_option(const char* name, const std::string& te
   return *seconds * 1000;
 }
 
+/// How all origins are reached, unless a table says else.
+Result<void> read_connection(const Raw& raw, fetcher::OriginOptions& each) {
+  each.s3 = raw.s3;
+  each.limits.hedge_share = raw.hedge / 100;
+  fetcher::ConnectionOptions& connection = each.connection;
+  RC_ASSIGN(connection.connect_timeout_ms,
+            milliseconds_option("connect-timeout", raw.connect_timeout));
+  RC_ASSIGN(connection.stall_timeout_ms, milliseconds_option("timeout", raw.timeout));
+  connection.first_byte_timeout_ms = connection.stall_timeout_ms;
+  connection.max_transfers = raw.max_transfers;
+  connection.proxy = raw.proxy;
+  connection.ca_file = raw.ca_file;
+  if (const char* bundle = std::getenv("AWS_CA_BUNDLE"); raw.ca_file.empty() && bundle)
+    connection.ca_file = bundle;
+  if (!connection.ca_file.empty() && access(connection.ca_file.c_str(), R_OK) != 0)
+    return Error(ErrorCode::kInvalidArgument, "--ca-file " + connection.ca_file, errno);
+  return {};
+}
+
+Result<cache::FreshnessPolicy> policy_option(const Raw& raw, const char* otherwise) {
+  RC_ASSIGN(cache::FreshnessPolicy policy,
+            cache::parse_freshness_policy(raw.freshness.empty() ? otherwise : raw.freshness));
+  RC_ASSIGN(policy.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
+  return policy;
+}
+
 Result<Config> to_config(const Raw& raw, const toml::table& file) {
   Config config;
   config.cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
@@ -295,14 +321,20 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
   RC_ASSIGN(config.cache.scrubbing.bytes_per_second, size_option("scrub-rate", raw.scrub_rate, 0));
   RC_ASSIGN(config.cache.merge_bytes_per_second, size_option("merge-rate", raw.merge_rate, 0));
-  RC_ASSIGN(cache::FreshnessPolicy freshness, cache::parse_freshness_policy(raw.freshness));
-  RC_ASSIGN(freshness.stale_if_error_s, cache::parse_duration_s(raw.stale_if_error));
-  config.cache.freshness = freshness;
+  RC_TRY(read_connection(raw, config.each_origin));
+  DefaultFreshness freshness;
+  RC_ASSIGN(freshness.http, policy_option(raw, "http"));
+  RC_ASSIGN(freshness.s3, policy_option(raw, "ttl=60s"));
+  config.each_origin.limits.offline = freshness.http.kind == cache::FreshnessPolicy::Kind::kOffline;
+  config.cache.freshness = freshness.http;
   if (const toml::node* tables = file.get("origin")) {
-    RC_ASSIGN(config.origins, read_origin_tables(*tables, raw.config_file, raw.s3, freshness));
+    RC_ASSIGN(config.origins,
+              read_origin_tables(*tables, raw.config_file, config.each_origin, freshness));
     for (const OriginTable& origin : config.origins)
       config.cache.freshness.add(origin.url, origin.freshness);
   }
+  for (const char* scheme : {"s3:", "s3+http:", "s3+https:"})
+    config.cache.freshness.add(scheme + std::string("/"), freshness.s3);
   if (raw.eviction == "lru")
     config.cache.eviction = cache::EvictionKind::kLru;
   else if (raw.eviction != "s3fifo")
@@ -337,19 +369,6 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
     config.cache.writer = cache::WriterKind::kIoUring;
   else if (raw.writer != "auto")
     return usage("--writer " + raw.writer + ": use auto, io_uring or threads");
-  RC_ASSIGN(config.http.connect_timeout_ms,
-            milliseconds_option("connect-timeout", raw.connect_timeout));
-  RC_ASSIGN(config.http.stall_timeout_ms, milliseconds_option("timeout", raw.timeout));
-  config.http.first_byte_timeout_ms = config.http.stall_timeout_ms;
-  config.http.max_transfers = raw.max_transfers;
-  config.http.proxy = raw.proxy;
-  config.http.ca_file = raw.ca_file;
-  if (const char* bundle = std::getenv("AWS_CA_BUNDLE"); raw.ca_file.empty() && bundle)
-    config.http.ca_file = bundle;
-  if (!config.http.ca_file.empty() && access(config.http.ca_file.c_str(), R_OK) != 0)
-    return Error(ErrorCode::kInvalidArgument, "--ca-file " + config.http.ca_file, errno);
-  config.limits.hedge_share = raw.hedge / 100;
-  config.limits.offline = freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
   RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
   config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
   config.log_file = raw.log_file;
@@ -357,7 +376,6 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
   config.allow_other = raw.allow_other;
   config.passthrough = !raw.no_passthrough;
   config.urls_file = raw.urls;
-  config.s3 = raw.s3;
 
   const std::size_t wanted = raw.urls.empty() ? 2 : 1;
   if (!raw.mount.empty() && raw.mount.size() != wanted) {

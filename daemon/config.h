@@ -8,9 +8,7 @@
 #include "base/log.h"
 #include "cache/cache.h"
 #include "daemon/origin_tables.h"
-#include "fetcher/aws_settings.h"
-#include "fetcher/curl_loop.h"
-#include "fetcher/origin_health.h"
+#include "fetcher/origins.h"
 #include "rangecache/result.h"
 
 namespace rangecache::daemon {
@@ -18,9 +16,7 @@ namespace rangecache::daemon {
 /// What the command line and the config file say, checked and with the defaults filled in.
 struct Config {
   cache::CacheOptions cache;
-  fetcher::CurlOptions http;
-  fetcher::OriginLimits limits;
-  fetcher::S3Options s3;
+  fetcher::OriginOptions each_origin;
   std::vector<OriginTable> origins;  ///< that differ
   std::string socket_path;
   LogLevel log_level = LogLevel::kInfo;
@@ -28,8 +24,8 @@ struct Config {
   bool daemonize = false;
   bool allow_other = false;
   bool passthrough = true;  ///< the kernel reads complete files by itself where it can
-  std::string url;        ///< empty: no mount at start
-  std::string urls_file;  ///< a list of URLs to mount instead of `url`
+  std::string url;          ///< empty: no mount at start
+  std::string urls_file;    ///< a list of URLs to mount instead of `url`
   std::string mountpoint;
 };
 

@@ -25,13 +25,8 @@ Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config,
                                               std::function<void()> begin_stop) {
   std::unique_ptr<Daemon> daemon(new Daemon);
   fetcher::OriginsOptions origins;
-  origins.http = config.http;
-  origins.limits = config.limits;
-  origins.s3 = config.s3;
-  for (const OriginTable& table : config.origins) {
-    if (!table.bucket.empty()) origins.buckets.push_back({table.bucket, table.s3});
-    origins.offline[table.url] = table.freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
-  }
+  origins.each = config.each_origin;
+  for (const OriginTable& table : config.origins) origins.by_url[table.url] = table.options;
   daemon->origins_ = std::make_unique<fetcher::Origins>(std::move(origins), daemon->metrics_);
   const auto find_origin =
       [&origins = *daemon->origins_](const std::string& id) -> Result<std::shared_ptr<Origin>> {

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <optional>
 
 #include "fetcher/s3_url.h"
@@ -15,47 +18,45 @@ class TableReader {
  public:
   TableReader(const toml::table& table, const std::string& place) : table_(table), place_(place) {}
 
-  Result<OriginTable> read(const fetcher::S3Options& s3, const cache::FreshnessPolicy& freshness) {
-    OriginTable origin{.url = "", .bucket = "", .s3 = s3, .freshness = freshness};
-    for (const auto& [key, node] : table_) {
-      RC_TRY(take(std::string(key.str()), node, origin));
-    }
-    if (origin.url.empty()) return wrong(table_, "an [[origin]] needs a url");
+  Result<OriginTable> read(const fetcher::OriginOptions& each, const DefaultFreshness& freshness) {
+    OriginTable origin{.url = "", .bucket = "", .options = each, .freshness = {}};
+    // First: the others may depend on it.
+    const toml::node* url = table_.get("url");
+    if (url == nullptr) return wrong(table_, "an [[origin]] needs a url");
+    const auto text = url->value<std::string>();
+    if (!text) return wrong(*url, "url must be a string");
+    RC_TRY(take_url(*url, *text, origin));
+    origin.freshness = origin.bucket.empty() ? freshness.http : freshness.s3;
+    for (const auto& [key, node] : table_)
+      if (key.str() != "url") RC_TRY(take(std::string(key.str()), node, origin));
     if (uses_s3_ && origin.bucket.empty())
       return wrong(table_, origin.url + ": settings of S3 are for s3:// URLs");
+    origin.options.limits.offline = origin.freshness.kind == cache::FreshnessPolicy::Kind::kOffline;
     return origin;
   }
 
  private:
   Result<void> take(const std::string& key, const toml::node& node, OriginTable& origin) {
-    const auto text = node.value<std::string>();
-    const auto flag = node.as_boolean();
-    const std::pair<const char*, std::string*> texts[] = {{"endpoint-url", &origin.s3.endpoint_url},
-                                                          {"region", &origin.s3.region},
-                                                          {"profile", &origin.s3.profile},
-                                                          {"addressing", &origin.s3.addressing}};
-    for (const auto& [name, value] : texts) {
-      if (key != name) continue;
-      if (!text) return wrong(node, key + " must be a string");
-      *value = *text;
-      uses_s3_ = true;
-      if (key != "addressing" || *text == "auto" || *text == "path" || *text == "virtual")
-        return {};
-      return wrong(node, "addressing '" + *text + "': use auto, path or virtual");
-    }
-    const std::pair<const char*, bool*> flags[] = {
-        {"no-sign-request", &origin.s3.anonymous},
-        {"request-payer", &origin.s3.requester_pays},
-        {"unsigned-payload", &origin.s3.unsigned_payload}};
-    for (const auto& [name, value] : flags) {
-      if (key != name) continue;
-      if (!flag) return wrong(node, key + " must be true or false");
-      *value = flag->get();
-      uses_s3_ = true;
+    RC_ASSIGN(const bool is_s3, take_s3(key, node, origin.options.s3));
+    uses_s3_ = uses_s3_ || is_s3;
+    if (is_s3) return {};
+    auto& connection = origin.options.connection;
+    if (key == "max-transfers") {
+      const auto number = node.value<std::int64_t>();
+      if (!number || *number < 1 || *number > 1024)
+        return wrong(node, key + " must be a number from 1 to 1024");
+      connection.max_transfers = static_cast<int>(*number);
       return {};
     }
+    if (key == "hedge") {
+      const auto per_cent = node.value<double>();
+      if (!per_cent || *per_cent < 0 || *per_cent > 100)
+        return wrong(node, key + " must be a number from 0 to 100");
+      origin.options.limits.hedge_share = *per_cent / 100;
+      return {};
+    }
+    const auto text = node.value<std::string>();
     if (!text) return wrong(node, key + " must be a string");
-    if (key == "url") return take_url(node, *text, origin);
     if (key == "freshness") {
       const std::int64_t stale_if_error_s = origin.freshness.stale_if_error_s;
       const auto policy = cache::parse_freshness_policy(*text);
@@ -64,16 +65,73 @@ class TableReader {
       origin.freshness.stale_if_error_s = stale_if_error_s;
       return {};
     }
-    if (key == "stale-if-error") {
-      const auto seconds = cache::parse_duration_s(*text);
-      if (!seconds) return wrong(node, seconds.error().context);
-      origin.freshness.stale_if_error_s = *seconds;
+    if (key == "stale-if-error")
+      return take_seconds(node, *text, origin.freshness.stale_if_error_s);
+    if (key == "connect-timeout") return take_timeout(node, *text, connection.connect_timeout_ms);
+    if (key == "timeout") {
+      RC_TRY(take_timeout(node, *text, connection.stall_timeout_ms));
+      connection.first_byte_timeout_ms = connection.stall_timeout_ms;
       return {};
     }
-    return wrong(node, fmt::format("unknown key '{}' of an [[origin]]: url, freshness, "
-                                   "stale-if-error, endpoint-url, region, profile, addressing, "
-                                   "no-sign-request, request-payer, unsigned-payload",
-                                   key));
+    if (key == "proxy") {
+      connection.proxy = *text;
+      return {};
+    }
+    if (key == "ca-file") {
+      if (access(text->c_str(), R_OK) != 0)
+        return wrong(node, fmt::format("ca-file {}: {}", *text, std::strerror(errno)));
+      connection.ca_file = *text;
+      return {};
+    }
+    return wrong(node,
+                 fmt::format("unknown key '{}' of an [[origin]]: url, freshness, stale-if-error, "
+                             "ca-file, proxy, connect-timeout, timeout, max-transfers, hedge, "
+                             "endpoint-url, region, profile, addressing, no-sign-request, "
+                             "request-payer, unsigned-payload",
+                             key));
+  }
+
+  /// False: it is no setting of S3.
+  Result<bool> take_s3(const std::string& key, const toml::node& node, fetcher::S3Options& s3) {
+    const std::pair<const char*, std::string*> texts[] = {{"endpoint-url", &s3.endpoint_url},
+                                                          {"region", &s3.region},
+                                                          {"profile", &s3.profile},
+                                                          {"addressing", &s3.addressing}};
+    for (const auto& [name, value] : texts) {
+      if (key != name) continue;
+      const auto text = node.value<std::string>();
+      if (!text) return wrong(node, key + " must be a string");
+      *value = *text;
+      if (key != "addressing" || *text == "auto" || *text == "path" || *text == "virtual")
+        return true;
+      return wrong(node, "addressing '" + *text + "': use auto, path or virtual");
+    }
+    const std::pair<const char*, bool*> flags[] = {{"no-sign-request", &s3.anonymous},
+                                                   {"request-payer", &s3.requester_pays},
+                                                   {"unsigned-payload", &s3.unsigned_payload}};
+    for (const auto& [name, value] : flags) {
+      if (key != name) continue;
+      const auto flag = node.as_boolean();
+      if (!flag) return wrong(node, key + " must be true or false");
+      *value = flag->get();
+      return true;
+    }
+    return false;
+  }
+
+  Result<void> take_seconds(const toml::node& node, const std::string& text, std::int64_t& value) {
+    const auto seconds = cache::parse_duration_s(text);
+    if (!seconds) return wrong(node, seconds.error().context);
+    value = *seconds;
+    return {};
+  }
+  Result<void> take_timeout(const toml::node& node, const std::string& text,
+                            std::int64_t& value_ms) {
+    std::int64_t seconds = 0;
+    RC_TRY(take_seconds(node, text, seconds));
+    if (seconds == 0) return wrong(node, "at least 1s");
+    value_ms = seconds * 1000;
+    return {};
   }
 
   Result<void> take_url(const toml::node& node, const std::string& url, OriginTable& origin) {
@@ -110,14 +168,14 @@ class TableReader {
 
 Result<std::vector<OriginTable>> read_origin_tables(const toml::node& node,
                                                     const std::string& place,
-                                                    const fetcher::S3Options& s3,
-                                                    const cache::FreshnessPolicy& freshness) {
+                                                    const fetcher::OriginOptions& each,
+                                                    const DefaultFreshness& freshness) {
   const toml::array* array = node.as_array();
   std::vector<OriginTable> origins;
   for (std::size_t i = 0; array != nullptr && i < array->size(); ++i) {
     const toml::table* table = (*array)[i].as_table();
     if (table == nullptr) break;
-    RC_ASSIGN(OriginTable origin, TableReader(*table, place).read(s3, freshness));
+    RC_ASSIGN(OriginTable origin, TableReader(*table, place).read(each, freshness));
     for (const OriginTable& other : origins) {
       if (other.url == origin.url)
         return Error(ErrorCode::kInvalidArgument,

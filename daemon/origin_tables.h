@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cache/freshness_policy.h"
-#include "fetcher/aws_settings.h"
+#include "fetcher/origins.h"
 #include "rangecache/result.h"
 
 namespace toml {
@@ -20,14 +20,20 @@ namespace rangecache::daemon {
 struct OriginTable {
   std::string url;     ///< "https://host:port" or "s3://bucket": no slash at the end
   std::string bucket;  ///< of an s3:// URL; else empty
-  fetcher::S3Options s3;
+  fetcher::OriginOptions options;
   cache::FreshnessPolicy freshness;
+};
+
+/// What holds for origins of which nothing is said.
+struct DefaultFreshness {
+  cache::FreshnessPolicy http;
+  cache::FreshnessPolicy s3;
 };
 
 /// `node` is the array of tables. `place` names the file, for messages.
 Result<std::vector<OriginTable>> read_origin_tables(const toml::node& node,
                                                     const std::string& place,
-                                                    const fetcher::S3Options& s3,
-                                                    const cache::FreshnessPolicy& freshness);
+                                                    const fetcher::OriginOptions& each,
+                                                    const DefaultFreshness& freshness);
 
 }  // namespace rangecache::daemon

@@ -18,12 +18,6 @@ struct S3Options {
   bool unsigned_payload = false;  ///< the (empty) body is not covered by the signature
 };
 
-/// The same for one bucket, where it differs.
-struct BucketOptions {
-  std::string bucket;
-  S3Options options;
-};
-
 /// Where requests go.
 struct S3Settings {
   std::string endpoint_url;  ///< "scheme://host[:port][/path]", no slash at the end; empty: AWS

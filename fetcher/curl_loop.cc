@@ -222,7 +222,7 @@ void CurlLoop::begin(Request& request) {
   }
   configure(request);
   request.started_ns = request.last_progress_ns = system_clock().monotonic_ns();
-  arm_watchdog(request, options_.first_byte_timeout_ms);
+  arm_watchdog(request, request.request.connection->first_byte_timeout_ms);
   CHECK(curl_multi_add_handle(multi_, request.easy) == CURLM_OK);
 }
 
@@ -246,14 +246,15 @@ void CurlLoop::configure(Request& request) {
   set_option(easy, CURLOPT_MAXREDIRS, 5L);
   set_option(easy, CURLOPT_UNRESTRICTED_AUTH, 0L);
   set_option(easy, CURLOPT_HTTP_CONTENT_DECODING, 0L);
-  set_option(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout_ms));
-  if (options_.proxy.empty()) {
+  const ConnectionOptions& connection = *wanted.connection;
+  set_option(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connection.connect_timeout_ms));
+  if (connection.proxy.empty()) {
     set_option(easy, CURLOPT_NOPROXY, no_proxy_.c_str());
   } else {
-    set_option(easy, CURLOPT_PROXY, options_.proxy.c_str());
+    set_option(easy, CURLOPT_PROXY, connection.proxy.c_str());
     set_option(easy, CURLOPT_NOPROXY, "");
   }
-  if (!options_.ca_file.empty()) {
+  if (!connection.ca_file.empty()) {
     set_option(easy, CURLOPT_SSL_CTX_FUNCTION, &CurlLoop::on_tls_context);
     set_option(easy, CURLOPT_SSL_CTX_DATA, static_cast<void*>(&request));
   }
@@ -295,8 +296,9 @@ void CurlLoop::check_progress(RequestId id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return;
   Request& request = *found->second;
+  const ConnectionOptions& connection = *request.request.connection;
   const std::int64_t limit_ms =
-      request.got_header ? options_.stall_timeout_ms : options_.first_byte_timeout_ms;
+      request.got_header ? connection.stall_timeout_ms : connection.first_byte_timeout_ms;
   const std::int64_t idle_ms =
       (system_clock().monotonic_ns() - request.last_progress_ns) / 1'000'000;
   if (request.paused) return arm_watchdog(request, limit_ms);  // it is the reader who waits
@@ -453,7 +455,8 @@ std::size_t CurlLoop::on_header(char* data, std::size_t, std::size_t count, void
   if (!std::exchange(request.got_header, true)) {
     request.first_byte_ns = request.last_progress_ns;
     loop.first_byte_.record_ns(request.last_progress_ns - request.started_ns);
-    loop.arm_watchdog(request, loop.options_.stall_timeout_ms);  // from now on another limit
+    // From now on another limit.
+    loop.arm_watchdog(request, request.request.connection->stall_timeout_ms);
   }
   const auto refuse = [&](const char* why) -> std::size_t {
     request.verdict = HttpFailure{
@@ -542,10 +545,12 @@ curl_socket_t CurlLoop::on_open_socket(void* opaque, curlsocktype, curl_sockaddr
   return made;
 }
 
-/// CURLOPT_CAINFO would replace what the system trusts.
+/// CURLOPT_CAINFO would replace what the system trusts. libcurl does not see that origins differ in
+/// this and may re-use a connection across them: only after a redirect from one to the other,
+/// whose own settings have then vouched for that host.
 CURLcode CurlLoop::on_tls_context(CURL*, void* context, void* opaque) {
   Request& request = *static_cast<Request*>(opaque);
-  const std::string& file = request.loop.options_.ca_file;
+  const std::string& file = request.request.connection->ca_file;
   if (SSL_CTX_load_verify_locations(static_cast<SSL_CTX*>(context), file.c_str(), nullptr) == 1)
     return CURLE_OK;
   request.verdict = HttpFailure{{ErrorCode::kInvalidArgument,

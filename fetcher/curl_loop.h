@@ -20,14 +20,9 @@ namespace rangecache::fetcher {
 
 struct CurlOptions {
   std::string user_agent;
-  std::int64_t connect_timeout_ms = 10'000;
-  std::int64_t first_byte_timeout_ms = 30'000;  ///< from the start of a request to its headers
-  std::int64_t stall_timeout_ms = 30'000;       ///< without a byte, while not paused
-  int max_transfers = 32;                       ///< of data in flight per origin
-  int max_metadata_transfers = 16;              ///< of metadata, besides
-  std::size_t max_header_bytes = 256 * 1024;    ///< all header lines of one request together
-  std::string ca_file;                          ///< PEM; trusted besides the system's; empty: none
-  std::string proxy;                            ///< empty: as the environment says
+  int max_transfers = 32;                     ///< of data in flight, of the origin that has most
+  int max_metadata_transfers = 16;            ///< of metadata, besides
+  std::size_t max_header_bytes = 256 * 1024;  ///< all header lines of one request together
 };
 
 /// Sends HTTP requests: one libcurl multi handle on one thread ("rc-fetch"), which also keeps the

@@ -20,6 +20,7 @@ Error HttpEndpoint::refusal(const HttpResponse& response, std::string_view body,
 HttpRequest HttpEndpoint::request(std::string_view key) const {
   HttpRequest request;
   request.health = health;
+  request.connection = connection;
   request.url = url_of(key);
   request.shown_url = shown_url_of(key);
   request.user = user;

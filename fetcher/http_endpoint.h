@@ -21,6 +21,7 @@ struct HttpEndpoint {
   std::string user;
   std::string password;
   std::shared_ptr<OriginHealth> health;
+  std::shared_ptr<const ConnectionOptions> connection;
   const Clock& clock;
   std::shared_ptr<RequestSigner> signer{};
   std::shared_ptr<S3Versions> versions{};  ///< S3 only; the loop's thread

@@ -19,6 +19,16 @@ class OriginHealth;
 struct HttpRequest;
 struct HttpResponse;
 
+/// How an origin is reached.
+struct ConnectionOptions {
+  std::int64_t connect_timeout_ms = 10'000;
+  std::int64_t first_byte_timeout_ms = 30'000;  ///< from the start of a request to its headers
+  std::int64_t stall_timeout_ms = 30'000;       ///< without a byte, while not paused
+  int max_transfers = 32;                       ///< of data in flight
+  std::string ca_file;                          ///< PEM; trusted besides the system's; empty: none
+  std::string proxy;                            ///< empty: as the environment says
+};
+
 /// Which places of its origin a request takes: those of one kind never wait for another's.
 enum class Traffic : std::uint8_t { kMetadata, kDemand, kReadAhead };
 
@@ -40,6 +50,7 @@ class RequestSigner {
 /// a signature: it holds for one host only.
 struct HttpRequest {
   std::shared_ptr<OriginHealth> health;  ///< of the origin, whose places in the queue it takes
+  std::shared_ptr<const ConnectionOptions> connection;  ///< of the origin
   Traffic traffic = Traffic::kMetadata;
   std::string url;        ///< without user and password
   std::string shown_url;  ///< what people call it: no secrets

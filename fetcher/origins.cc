@@ -1,5 +1,6 @@
 #include "fetcher/origins.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fetcher/http_origin.h"
@@ -15,9 +16,17 @@ namespace {
 /// How ids name AWS, whatever the region.
 constexpr const char* kAwsEndpoint = "https://s3.amazonaws.com";
 
-CurlOptions with_defaults(CurlOptions options) {
+CurlOptions curl_options(const OriginsOptions& origins) {
+  CurlOptions options = origins.http;
   if (options.user_agent.empty()) options.user_agent = "rangecache/" RANGECACHE_VERSION;
+  options.max_transfers = origins.each.connection.max_transfers;
+  for (const auto& [url, origin] : origins.by_url)
+    options.max_transfers = std::max(options.max_transfers, origin.connection.max_transfers);
   return options;
+}
+
+std::shared_ptr<const ConnectionOptions> connection_of(const OriginOptions& options) {
+  return std::make_shared<const ConnectionOptions>(options.connection);
 }
 
 }  // namespace
@@ -26,7 +35,7 @@ Origins::Origins(OriginsOptions options, Metrics& metrics)
     : options_(std::move(options)),
       metrics_(metrics),
       origin_metrics_(metrics),
-      loop_(with_defaults(options_.http), metrics) {}
+      loop_(curl_options(options_), metrics) {}
 
 Origins::~Origins() { stop(); }
 
@@ -45,19 +54,19 @@ Result<ObjectAddress> Origins::resolve(std::string_view url) {
   // NUL cannot stand in any of the three.
   const std::string identity = parsed.origin_id + '\0' + parsed.user + '\0' + parsed.password;
   std::shared_ptr<Origin>& origin = http_[identity];
-  if (!origin)
-    origin = std::make_shared<HttpOrigin>(
-        HttpEndpoint{loop_, parsed.origin_id, parsed.base_url, parsed.user, parsed.password,
-                     new_health(parsed.origin_id), *options_.clock});
+  if (!origin) {
+    const OriginOptions& options = options_of(parsed.base_url);
+    origin = std::make_shared<HttpOrigin>(HttpEndpoint{
+        loop_, parsed.origin_id, parsed.base_url, parsed.user, parsed.password,
+        new_health(parsed.origin_id, options), connection_of(options), *options_.clock});
+  }
   return ObjectAddress{origin, std::move(parsed.key)};
 }
 
-std::shared_ptr<OriginHealth> Origins::new_health(const std::string& name) {
-  OriginLimits limits = options_.limits;
-  if (const auto found = options_.offline.find(name); found != options_.offline.end())
-    limits.offline = found->second;
-  health_.push_back(
-      std::make_shared<OriginHealth>(name, options_.http.max_transfers, limits, origin_metrics_));
+std::shared_ptr<OriginHealth> Origins::new_health(const std::string& name,
+                                                  const OriginOptions& options) {
+  health_.push_back(std::make_shared<OriginHealth>(name, options.connection.max_transfers,
+                                                   options.limits, origin_metrics_));
   return health_.back();
 }
 
@@ -72,10 +81,9 @@ std::vector<OriginHealth::Status> Origins::status() {
   return status;
 }
 
-const S3Options& Origins::options_of(const std::string& bucket) const {
-  for (const BucketOptions& each : options_.buckets)
-    if (each.bucket == bucket) return each.options;
-  return options_.s3;
+const OriginOptions& Origins::options_of(const std::string& url) const {
+  const auto found = options_.by_url.find(url);
+  return found == options_.by_url.end() ? options_.each : found->second;
 }
 
 std::shared_ptr<CredentialCache> Origins::s3_credentials(const S3Options& options) {
@@ -91,7 +99,8 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
   RC_ASSIGN(const S3Url parsed, parse_s3_url(url));
   MutexLock lock(mu_);
   if (stopped_) return Error{ErrorCode::kShuttingDown, "the program is stopping"};
-  S3Options options = options_of(parsed.bucket);
+  const OriginOptions& of_bucket = options_of("s3://" + parsed.bucket);
+  S3Options options = of_bucket.s3;
   RC_ASSIGN(const S3Settings configured, resolve_s3_settings(options, options_.environment));
   const std::string configured_endpoint =
       configured.endpoint_url.empty() ? kAwsEndpoint : configured.endpoint_url;
@@ -112,9 +121,10 @@ Result<ObjectAddress> Origins::resolve_s3(std::string_view url) {
       signer = std::make_shared<S3Signer>(s3_credentials(options), settings.region, options,
                                           *options_.clock);
     const std::string shown = endpoint == configured_endpoint ? "s3://" + parsed.bucket : id;
-    origin = std::make_shared<S3Origin>(HttpEndpoint{
-        loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "", new_health(shown),
-        *options_.clock, signer, std::make_shared<S3Versions>(), shown});
+    origin = std::make_shared<S3Origin>(
+        HttpEndpoint{loop_, id, S3Origin::base_url(settings, parsed.bucket), "", "",
+                     new_health(shown, of_bucket), connection_of(of_bucket), *options_.clock,
+                     signer, std::make_shared<S3Versions>(), shown});
   }
   std::string key = canonical_path_of_raw(parsed.key);
   if (!parsed.version_id.empty()) key += "?versionId=" + encode_segment(parsed.version_id);

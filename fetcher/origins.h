@@ -19,12 +19,17 @@
 
 namespace rangecache::fetcher {
 
-struct OriginsOptions {
-  CurlOptions http;
+/// What may differ from one origin to another.
+struct OriginOptions {
+  ConnectionOptions connection;
   OriginLimits limits;
-  std::map<std::string, bool> offline;  ///< by URL without a slash; others as limits.offline
   S3Options s3;
-  std::vector<BucketOptions> buckets;  ///< no two of one name
+};
+
+struct OriginsOptions {
+  CurlOptions http;  ///< max_transfers is what the origins have
+  OriginOptions each;
+  std::map<std::string, OriginOptions> by_url;  ///< "https://host", "s3://bucket"; others as `each`
   Environment environment = process_environment();
   const Clock* clock = &system_clock();
 };
@@ -49,10 +54,11 @@ class Origins {
   void stop() EXCLUDES(mu_);
 
  private:
-  std::shared_ptr<OriginHealth> new_health(const std::string& name) REQUIRES(mu_);
+  std::shared_ptr<OriginHealth> new_health(const std::string& name, const OriginOptions& options)
+      REQUIRES(mu_);
   Result<ObjectAddress> resolve_s3(std::string_view url) EXCLUDES(mu_);
   std::shared_ptr<CredentialCache> s3_credentials(const S3Options& options) REQUIRES(mu_);
-  const S3Options& options_of(const std::string& bucket) const;
+  const OriginOptions& options_of(const std::string& url) const;
 
   const OriginsOptions options_;
   Metrics& metrics_;

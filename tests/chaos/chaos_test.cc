@@ -161,11 +161,12 @@ TEST(Chaos, RightBytesOrAnErrorInBoundedTime) {
     config.cache.freshness = cache::FreshnessPolicy{.kind = cache::FreshnessPolicy::Kind::kAlways};
     config.cache.merge_settle_time = std::chrono::milliseconds(50);
     config.socket_path = directory / "socket";
-    config.http.connect_timeout_ms = config.http.first_byte_timeout_ms =
-        config.http.stall_timeout_ms = kPatience_ms;
-    config.limits.retry.retry_after_cap_ms = 1'000;
-    config.limits.retry.deadline_ms = 5'000;
-    config.limits.hedge_floor_ms = 20;
+    config.each_origin.connection.connect_timeout_ms =
+        config.each_origin.connection.first_byte_timeout_ms =
+            config.each_origin.connection.stall_timeout_ms = kPatience_ms;
+    config.each_origin.limits.retry.retry_after_cap_ms = 1'000;
+    config.each_origin.limits.retry.deadline_ms = 5'000;
+    config.each_origin.limits.hedge_floor_ms = 20;
     auto daemon = daemon::Daemon::start(config, [] {});
     ASSERT_TRUE(daemon) << daemon.error().message();
 

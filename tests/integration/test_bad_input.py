@@ -170,9 +170,14 @@ class BadConfigs(BadInputTest):
         self.assert_file_refused('[[origin]]\nurl = "https://h/"\nregion = "x"\n', "s3:// URLs")
         self.assert_file_refused('[[origin]]\nurl = "https://h/"\nfreshnes = "http"\n', ":3",
                                  "freshnes")
+        for bad, word in (('ca-file = "/nonexistent.pem"', "No such file"), ('timeout = "0s"', "1s"),
+                          ('timeout = 5', "string"), ('connect-timeout = "soon"', "duration"),
+                          ('max-transfers = 0', "1 to 1024"), ('hedge = 101', "0 to 100"),
+                          ('proxy = true', "string")):
+            self.assert_file_refused(f'[[origin]]\nurl = "https://h/"\n{bad}\n', ":3", word)
         self.assert_file_refused('[[origin]]\nurl = "https://h/"\nfreshness = "often"\n', ":3",
                                  "often")
-        self.assert_file_refused('[[origin]]\nurl = "s3://b"\nno-sign-request = 1\n', ":3",
+        self.assert_file_refused('[[origin]]\nurl = "s3://bucket"\nno-sign-request = 1\n', ":3",
                                  "true or false")
         self.assert_file_refused('[[origin]]\nurl = "https://h/"\n[[origin]]\n'
                                  'url = "https://H:443"\n', ":3", "a second")

@@ -44,6 +44,19 @@ class Tls(IntegrationTest):
         self.assertIn("--ca-file /nonexistent.pem (No such file or directory)", refused.stderr)
 
 
+    def test_each_origin_may_have_its_own_certificates_and_time_outs(self):
+        config = os.path.join(self.directory, "rangecached.toml")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f'[[origin]]\nurl = "{self.url}"\nca-file = "{self.ca}"\nmax-transfers = 2\n'
+                       '[[origin]]\nurl = "https://localhost:1"\ntimeout = "1s"\n')
+        mount = self.daemon(self.url, config=config).start()
+        self.assertEqual(sha256_of(self.source), sha256_of(mount.path("file.bin")))
+        servers = {server["name"]: server for server in mount.stats()["origins"]}
+        self.assertEqual(2, servers[f"https://localhost:{self.tls_port}"]["max_places"])
+        other = self.daemon(f"https://127.0.0.1:{self.tls_port}/", config=config).try_start()
+        self.assertIn("is not accepted", other.stderr, "the file is for the other name only")
+
+
 class Proxy(IntegrationTest):
     """Requests through a proxy, here nginx as a forward proxy."""
 

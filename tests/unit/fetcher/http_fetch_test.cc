@@ -393,7 +393,7 @@ TEST_F(HttpFetch, PauseHoldsBytesBackUntilResume) {
 
 TEST_F(HttpFetch, PausedTransferIsNotTakenForStalled) {
   OriginsOptions quick = options();
-  quick.http.first_byte_timeout_ms = quick.http.stall_timeout_ms = 30;
+  quick.each.connection.first_byte_timeout_ms = quick.each.connection.stall_timeout_ms = 30;
   origins_ = std::make_unique<Origins>(quick, metrics_);
   const std::string body = text_of(3'000'000);
   serve({{partial(0, body, body.size())}, {http_reply("503 Busy", {}, "")}});
@@ -411,7 +411,7 @@ TEST_F(HttpFetch, PausedTransferIsNotTakenForStalled) {
 
 TEST_F(HttpFetch, StalledBodyIsResumedOnAnotherConnection) {
   OriginsOptions quick = options();
-  quick.http.stall_timeout_ms = 50;
+  quick.each.connection.stall_timeout_ms = 50;
   origins_ = std::make_unique<Origins>(quick, metrics_);
   const std::string first = partial(0, "abcdefghij", 10);
   serve({{first.substr(0, first.size() - 5)}, {partial(5, "fghij", 10)}});
@@ -423,14 +423,26 @@ TEST_F(HttpFetch, StalledBodyIsResumedOnAnotherConnection) {
 
 TEST_F(HttpFetch, SilentServerTimesOut) {
   OriginsOptions quick = options();
-  quick.http.first_byte_timeout_ms = 30;
-  quick.limits.retry.max_attempts = 2;
+  quick.each.connection.first_byte_timeout_ms = 30;
+  quick.each.limits.retry.max_attempts = 2;
   origins_ = std::make_unique<Origins>(quick, metrics_);
   serve({{""}, {""}});
   const auto result = fetch({0, 10})->wait();
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, ErrorCode::kTimedOut);
   EXPECT_EQ(server_->requests().size(), 2u);
+}
+
+TEST_F(HttpFetch, AnOriginMayHaveItsOwnTimeOut) {
+  serve({{""}, {""}});
+  OriginsOptions own = options();  // whose time-out is half a minute
+  OriginOptions& quick = own.by_url[server_->url("")] = own.each;
+  quick.connection.first_byte_timeout_ms = 30;
+  quick.limits.retry.max_attempts = 2;
+  origins_ = std::make_unique<Origins>(own, metrics_);
+  const auto result = fetch({0, 10})->wait();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::kTimedOut);
 }
 
 TEST_F(HttpFetch, CancelEndsAStalledFetchOnce) {
@@ -487,7 +499,7 @@ TEST_F(HttpFetch, PrivateVersionCannotBeAskedFor) {
 
 TEST_F(HttpFetch, SlowOriginDoesNotTakeAnothersPlaces) {
   OriginsOptions narrow = options();
-  narrow.http.max_transfers = 2;
+  narrow.each.connection.max_transfers = 2;
   origins_ = std::make_unique<Origins>(narrow, metrics_);
   serve({{""}, {""}});
   std::vector<std::shared_ptr<RecordingSink>> stuck;
@@ -505,7 +517,7 @@ TEST_F(HttpFetch, SlowOriginDoesNotTakeAnothersPlaces) {
 
 TEST_F(HttpFetch, AReadAheadThatSomebodyWaitsForGoesBeforeTheOthers) {
   OriginsOptions narrow = options();
-  narrow.http.max_transfers = 1;
+  narrow.each.connection.max_transfers = 1;
   origins_ = std::make_unique<Origins>(narrow, metrics_);
   serve({{""}, {http_reply("200 OK", {"ETag: \"v1\""}, "")}, {""}});
   const auto address = origins_->resolve(server_->url("/x"));
@@ -528,7 +540,7 @@ TEST_F(HttpFetch, AReadAheadThatSomebodyWaitsForGoesBeforeTheOthers) {
 
 TEST_F(HttpFetch, AStatDoesNotWaitForStalledReads) {
   OriginsOptions narrow = options();
-  narrow.http.max_transfers = 1;
+  narrow.each.connection.max_transfers = 1;
   origins_ = std::make_unique<Origins>(narrow, metrics_);
   serve({{""}, {http_reply("200 OK", {"ETag: \"v1\""}, "")}});
   auto stuck = fetch({0, 10});
@@ -543,7 +555,7 @@ class HedgedFetch : public OriginTest {
  protected:
   void serve_after_a_while(std::vector<Reply> script) {
     OriginsOptions eager = options();
-    eager.limits.hedge_floor_ms = 20;
+    eager.each.limits.hedge_floor_ms = 20;
     origins_ = std::make_unique<Origins>(eager, metrics_);
     script.insert(script.begin(), kUsual, {partial(0, "ab", 10)});
     serve(std::move(script));
@@ -603,7 +615,7 @@ TEST_F(HedgedFetch, CancelEndsBoth) {
 
 TEST_F(HttpFetch, ServerThatIsDownFailsAtOnceAfterAWhileAndIsTriedAgain) {
   OriginsOptions quick = options();
-  quick.limits.breaker = {.failures = 3, .lasting_ns = 0, .first_pause_ns = 100'000'000};
+  quick.each.limits.breaker = {.failures = 3, .lasting_ns = 0, .first_pause_ns = 100'000'000};
   origins_ = std::make_unique<Origins>(quick, metrics_);
   const Reply silent{"", Then::kReset};
   serve({silent, silent, silent, {partial(0, "ab", 2)}});

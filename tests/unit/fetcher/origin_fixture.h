@@ -22,9 +22,9 @@ class OriginTest : public ::testing::Test {
  protected:
   OriginsOptions options() {
     OriginsOptions options;
-    options.limits.retry.base_ms = 1;
-    options.limits.retry.cap_ms = 2;
-    options.limits.retry.retry_after_cap_ms = 20;
+    options.each.limits.retry.base_ms = 1;
+    options.each.limits.retry.cap_ms = 2;
+    options.each.limits.retry.retry_after_cap_ms = 20;
     return options;
   }
 

@@ -103,7 +103,7 @@ class S3Refusals : public testing::Test {
  protected:
   std::shared_ptr<Origin> origin(const ScriptedServer& server) {
     OriginsOptions options;
-    options.s3.endpoint_url = server.url();
+    options.each.s3.endpoint_url = server.url();
     options.clock = &clock_;
     options.environment = [](const char* name) {
       const std::string_view wanted = name;

@@ -7,6 +7,7 @@ import contenders as c
 import workloads as w
 
 MOUNTS = (c.Rangecache, c.Rclone, c.Httpdirfs)
+OF_BUCKETS = (c.Rangecache, c.Rclone, c.S3fs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ SMOKE = Scale(64, 16, 4, 25, 100, 20_000, 5, 1, 1)
 @dataclasses.dataclass(frozen=True)
 class Case:
     name: str
-    origin: str                      # near or far
+    origin: str                      # near, far, near bucket or far bucket
     who: tuple
     work: Callable                   # (contender, scale) -> figures
     shown: str                       # the figure in the table
@@ -76,11 +77,27 @@ def _app(*command):
 
 CACHED = (c.Native, c.Rangecache, c.RangecacheWithoutPassthrough, c.Rclone, c.Httpdirfs)
 
+
+def _first_bytes(contender, _):
+    return w.first_bytes(contender, [f"first/{i * 5 % 12}.bin" for i in range(12)])
+
+
+def _random(contender, scale):
+    return w.random_reads(contender, "large.bin", _large(scale))
+
+
+def _find(contender, scale):
+    return w.walk(contender, "tree", scale.folders * scale.files)
+
+
+_stream = _rate("large.bin", lambda scale: scale.large_mib)
+_one_reader = _small(lambda scale: scale.small // 20, 1)
+
 CASES = (
     Case("cold sequential, near", "near", (c.Curl, c.Aria2) + MOUNTS + (c.NginxSlice,),
-         _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
+         _stream, "mb_s", "MB/s", more_is_better=True, asked=_large),
     Case("cold sequential, far", "far", (c.Curl, c.Aria2) + MOUNTS + (c.NginxSlice,),
-         _rate("large.bin", lambda s: s.large_mib), "mb_s", "MB/s", more_is_better=True, asked=_large),
+         _stream, "mb_s", "MB/s", more_is_better=True, asked=_large),
     Case("cold fio read 256 KiB, 4 jobs, near", "near", (c.Rangecache, c.Rclone),
          _fio_cold("read", 4, False), "mb_s", "MB/s", more_is_better=True, asked=_large, needs="fio"),
     Case("cold fio read 256 KiB direct, 1 job, far", "far", (c.Rangecache, c.Rclone),
@@ -89,19 +106,15 @@ CASES = (
          _fio_cold("randread", 4, False), "mb_s", "MB/s", more_is_better=True,
          asked=lambda scale: 64 * w.MIB, needs="fio"),
     Case("open and first 4 KiB, far", "far", MOUNTS + (c.NginxSlice,),
-         lambda contender, scale: w.first_bytes(contender, [f"first/{i * 5 % 12}.bin" for i in range(12)]),
-         "p50_ms", "ms"),
+         _first_bytes, "p50_ms", "ms"),
     Case("200 random 64 KiB, far", "far", MOUNTS + (c.NginxSlice,),
-         lambda contender, scale: w.random_reads(contender, "large.bin", scale.large_mib * w.MIB),
-         "origin_mb", "MB moved", also=("p50_ms", "p99_ms"),
+         _random, "origin_mb", "MB moved", also=("p50_ms", "p99_ms"),
          asked=lambda scale: 200 * 64 * w.KIB),
     Case("16 readers of one cold file, far", "far", MOUNTS,
          lambda contender, scale: w.many_readers(contender, "shared.bin"), "seconds", "s",
          asked=lambda scale: scale.shared_mib * w.MIB),
-    Case("find in a cold tree, far", "far", MOUNTS,
-         lambda contender, scale: w.walk(contender, "tree", scale.folders * scale.files),
-         "seconds", "s"),
-    Case("small files, one reader, far", "far", (c.Curl16,) + MOUNTS, _small(lambda s: s.small // 20, 1),
+    Case("find in a cold tree, far", "far", MOUNTS, _find, "seconds", "s"),
+    Case("small files, one reader, far", "far", (c.Curl16,) + MOUNTS, _one_reader,
          "seconds", "s", asked=lambda scale: scale.small // 20 * 64 * w.KIB),
     # httpdirfs takes four minutes for this one.
     Case("small files, 16 readers, far", "far", (c.Curl16, c.Rangecache, c.Rclone), _small(lambda s: s.small, 16),
@@ -115,7 +128,7 @@ CASES = (
          "origin_mb", "MB moved", also=("seconds",), needs="unzip"),
     Case("ffprobe of a film, far", "far", MOUNTS, _app("ffprobe", "{}film.mp4"), "origin_mb", "MB moved",
          also=("seconds",), needs="ffprobe"),
-    Case("complete, sequential", "near", CACHED, _rate("large.bin", lambda s: s.large_mib), "mb_s",
+    Case("complete, sequential", "near", CACHED, _stream, "mb_s",
          "MB/s", more_is_better=True, complete=True),
     Case("complete, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, False), "iops",
          "reads/s", more_is_better=True, complete=True, needs="fio"),
@@ -127,6 +140,18 @@ CASES = (
          "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("hot, random 4 KiB, 8 jobs", "near", CACHED, _fio("randread", "4k", 8, True), "iops",
          "reads/s", more_is_better=True, complete=True, needs="fio"),
-    Case("restart, then re-read", "near", MOUNTS, _rate("large.bin", lambda s: s.large_mib), "mb_s",
+    Case("restart, then re-read", "near", MOUNTS, _stream, "mb_s",
          "MB/s", more_is_better=True, complete=True, restart=True, asked=_large),
+    Case("S3: cold sequential, near", "near bucket", (c.Curl,) + OF_BUCKETS, _stream, "mb_s", "MB/s",
+         more_is_better=True, asked=_large),
+    Case("S3: cold sequential, far", "far bucket", (c.Curl,) + OF_BUCKETS, _stream, "mb_s", "MB/s",
+         more_is_better=True, asked=_large),
+    Case("S3: open and first 4 KiB, far", "far bucket", OF_BUCKETS, _first_bytes, "p50_ms", "ms"),
+    Case("S3: 200 random 64 KiB, far", "far bucket", OF_BUCKETS, _random, "origin_mb", "MB moved",
+         also=("p50_ms", "p99_ms"), asked=lambda scale: 200 * 64 * w.KIB),
+    Case("S3: find in a cold tree, far", "far bucket", OF_BUCKETS, _find, "seconds", "s"),
+    Case("S3: small files, one reader, far", "far bucket", OF_BUCKETS, _one_reader, "seconds", "s",
+         asked=lambda scale: scale.small // 20 * 64 * w.KIB),
+    Case("S3: complete, sequential", "near bucket", (c.Native,) + OF_BUCKETS, _stream, "mb_s", "MB/s",
+         more_is_better=True, complete=True),
 )

@@ -4,6 +4,7 @@
   bench/compare/compare.py                       all cases (about 20 minutes); as root
   bench/compare/compare.py --smoke               small files, one repeat: does everything run?
   bench/compare/compare.py --only "cold|SQLite"  cases whose name matches
+  bench/compare/compare.py --only "^S3"          those at a bucket: Ceph's gateway, started here in memory
 
 Each contender does each case in turn, from an empty cache directory (or a complete one, where the case says
 so) and with the page cache dropped; then the next repeat. The table shows medians, their range, and ratios to
@@ -25,6 +26,7 @@ import zipfile
 import contenders
 import report
 import workloads
+from buckets import BucketOrigin, Gateway, why_no_rgw
 from cases import CASES, FULL, SMOKE
 from origins import Origin, why_no_far
 
@@ -63,6 +65,44 @@ def make_files(root, scale):
                          ((i, body.randbytes(1000)) for i in range(scale.rows)))
     database.commit()
     database.close()
+
+
+def names_in_bucket(root, scale):
+    """What the cases at a bucket read of the files."""
+    yield "large.bin"
+    yield from (f"first/{i}.bin" for i in range(12))
+    yield from (f"small/{i:05}.bin" for i in range(scale.small // 20))
+    for folder, _, names in os.walk(f"{root}/tree"):
+        yield from (os.path.relpath(os.path.join(folder, name), root) for name in names)
+
+
+class Origins:
+    """The origins by their names, each started when it is first asked for."""
+
+    FAR = {"delay_s": FAR_DELAY_S, "rate": FAR_RATE}
+
+    def __init__(self, root, scale):
+        self.root, self.scale = root, scale
+        self.running, self.gateway = {}, None
+
+    @staticmethod
+    def why_not(name):
+        return name.startswith("far") and why_no_far() or name.endswith("bucket") and why_no_rgw()
+
+    def __getitem__(self, name):
+        if name not in self.running:
+            speed = self.FAR if name.startswith("far") else {}
+            if name.endswith("bucket"):
+                self.gateway = self.gateway or Gateway(self.root, names_in_bucket(self.root, self.scale))
+                self.running[name] = BucketOrigin(name, self.gateway, self.root, **speed)
+            else:
+                self.running[name] = Origin(name, self.root, **speed)
+        return self.running[name]
+
+    def stop(self):
+        for each in (*self.running.values(), self.gateway):
+            if each:
+                each.stop()
 
 
 def run_once(kind, case, origin, scale):
@@ -138,20 +178,20 @@ def main():
 
     root = tempfile.mkdtemp(prefix="rangecache-bench-files-")
     os.chmod(root, 0o755)
-    origins, results = {}, []
+    origins, results = Origins(root, scale), []
     try:
         cases = [case for case in CASES if re.search(arguments.only, case.name)]
         for kind in contenders.ALL:
             if reason := kind.why_not():
                 print(f"skipped: {kind.name}: {reason}", flush=True)
+        missing = {}
+        for name in dict.fromkeys(case.origin for case in cases):
+            if reason := origins.why_not(name):
+                missing[name] = reason
+                print(f"skipped: all cases at the {name}: {reason}", flush=True)
         make_files(root, scale)
-        origins["near"] = Origin("near", root)
-        if reason := why_no_far():
-            print(f"skipped: all cases at the far origin: {reason}", flush=True)
-        else:
-            origins["far"] = Origin("far", root, FAR_DELAY_S, FAR_RATE)
         for case in cases:
-            if case.origin not in origins:
+            if case.origin in missing:
                 continue
             if case.needs and not shutil.which(case.needs):
                 print(f"skipped: {case.name}: {case.needs} is not installed", flush=True)
@@ -174,8 +214,7 @@ def main():
             print(report.table(result), flush=True)
             write_reports(results, arguments)
     finally:
-        for origin in origins.values():
-            origin.stop()
+        origins.stop()
         shutil.rmtree(root, ignore_errors=True)
     if any("rangecache" in result.failures for result in results):
         sys.exit(1)

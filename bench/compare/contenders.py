@@ -37,6 +37,14 @@ def peak_memory(pids):
     return total
 
 
+def environment_for(origin):
+    """The credentials of a bucket are where AWS's tools look for them, and no other settings of the user's."""
+    if not origin.bucket:
+        return None
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {**plain, "AWS_ACCESS_KEY_ID": origin.key, "AWS_SECRET_ACCESS_KEY": origin.secret}
+
+
 class Contender:
     """One program. `kind` is "mount" (paths), "url" (a caching proxy) or "tool" (a downloader)."""
 
@@ -66,7 +74,7 @@ class Contender:
 
     def start(self, origin):
         self.process = subprocess.Popen(self.command(origin), stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL)
+                                        stderr=subprocess.DEVNULL, env=environment_for(origin))
         end = time.monotonic() + 20
         while not os.path.ismount(self.mountpoint):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -112,9 +120,11 @@ class Rangecache(Contender):
         return None
 
     def command(self, origin):
+        source = (["--endpoint-url", origin.endpoint, f"s3://{origin.bucket}"] if origin.bucket
+                  else [origin.url])
         return [os.path.join(self.build, "daemon/rangecached"), "--cache-dir", self.make("cache"),
                 "--socket", self.socket, "--cache-size", "8GiB", "--keep-free", "0", "--freshness",
-                "ttl=1h", "--merge-rate", "1GiB", "--log-level", "error", *self.options, origin.url,
+                "ttl=1h", "--merge-rate", "1GiB", "--log-level", "error", *self.options, *source,
                 self.mountpoint]
 
     def metric(self, name):
@@ -143,10 +153,13 @@ class Rclone(Contender):
     name = program = "rclone"
 
     def command(self, origin):
-        return ["rclone", "mount", "--config", "/dev/null", "--http-url", origin.url, ":http:",
-                self.mountpoint, "--vfs-cache-mode", "full", "--cache-dir", self.make("cache"),
-                "--read-only", "--vfs-cache-max-size", "8G", "--dir-cache-time", "1h",
-                "--attr-timeout", "1h"]
+        # Without --use-server-modtime it would send a HEAD for each file of a bucket that find looks at.
+        source = (["--s3-provider", "Ceph", "--s3-endpoint", origin.endpoint, "--s3-env-auth",
+                   "--use-server-modtime", f":s3:{origin.bucket}"] if origin.bucket
+                  else ["--http-url", origin.url, ":http:"])
+        return ["rclone", "mount", "--config", "/dev/null", *source, self.mountpoint,
+                "--vfs-cache-mode", "full", "--cache-dir", self.make("cache"), "--read-only",
+                "--vfs-cache-max-size", "8G", "--dir-cache-time", "1h", "--attr-timeout", "1h"]
 
 
 class Httpdirfs(Contender):
@@ -155,6 +168,20 @@ class Httpdirfs(Contender):
     def command(self, origin):
         return ["httpdirfs", "-f", "--cache", "--cache-location", self.make("cache"),
                 "--max-conns", "16", origin.url, self.mountpoint]
+
+
+class S3fs(Contender):
+    """Buckets only."""
+
+    name = program = "s3fs"
+
+    def command(self, origin):
+        passwd = os.path.join(self.directory, "passwd")
+        with open(os.open(passwd, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
+            file.write(f"{origin.key}:{origin.secret}\n")
+        return ["s3fs", origin.bucket, self.mountpoint, "-f", "-o", f"passwd_file={passwd}",
+                "-o", f"url={origin.endpoint}", "-o", "use_path_request_style",
+                "-o", f"use_cache={self.make('cache')}", "-o", "ro"]
 
 
 class NginxSlice(Contender):
@@ -200,7 +227,10 @@ class Curl(Tool):
     name = program = "curl"
 
     def download(self, name):
-        subprocess.run(["curl", "-s", "-o", "/dev/null", self.origin.url + name], check=True)
+        signed = (["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD",
+                   "--aws-sigv4", f"aws:amz:{self.origin.region}:s3",
+                   "--user", f"{self.origin.key}:{self.origin.secret}"] if self.origin.bucket else [])
+        subprocess.run(["curl", "-sf", "-o", "/dev/null", *signed, self.origin.url + name], check=True)
 
 
 class Curl16(Tool):
@@ -248,4 +278,5 @@ class Native(Contender):
         return []
 
 
-ALL = (Native, Curl, Curl16, Aria2, Rangecache, RangecacheWithoutPassthrough, Rclone, Httpdirfs, NginxSlice)
+ALL = (Native, Curl, Curl16, Aria2, Rangecache, RangecacheWithoutPassthrough, Rclone, Httpdirfs,
+       NginxSlice, S3fs)

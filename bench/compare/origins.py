@@ -32,10 +32,10 @@ http {{
 }}
 """
 SERVER = """
-  server {{ listen 127.0.0.1:{port} backlog=1024; root {files};
-    autoindex on; autoindex_exact_size on;
+  server {{ listen 127.0.0.1:{port} backlog=1024; {content} {delay} }}
+"""
+FOLDER = """root {files}; autoindex on; autoindex_exact_size on;
     add_header Accept-Ranges bytes;  # httpdirfs gives up without it; nginx sends it with a 200 only
-    {delay} }}
 """
 # nginx as a contender: slices of 1 MiB in its cache.
 SLICE = """
@@ -104,6 +104,8 @@ class Nginx:
 class Origin:
     """A server of the folder `files`. `delay_s` a request, `rate` bytes a second and connection."""
 
+    bucket = None  # see BucketOrigin
+
     def __init__(self, name, files, delay_s=0, rate=0):
         self.name, self.files, self.delay_s, self.rate = name, files, delay_s, rate
         self.root = tempfile.mkdtemp(prefix="rangecache-bench-origin-")
@@ -112,10 +114,15 @@ class Origin:
         self.url = f"http://127.0.0.1:{self.port}/"
         modules = "".join(f"load_module {MODULES}/{name};\n" for name in LUA) if delay_s else ""
         delay = f"rewrite_by_lua_block {{ ngx.sleep({delay_s}) }}" if delay_s else ""
-        self.nginx = Nginx(self.root, SERVER.format(port=self.port, files=files, delay=delay),
+        self.nginx = Nginx(self.root,
+                           SERVER.format(port=self.port, content=self.content(), delay=delay),
                            modules, {self.port: rate} if rate else None)
         await_port(self.port, self.nginx.process)
         self._seen = 0
+
+    def content(self):
+        """What the server serves, as nginx says it."""
+        return FOLDER.format(files=self.files)
 
     def __str__(self):
         if not self.delay_s:

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """How the cost grows with the size of a file, the number of objects, and the number of readers.
 
-  bench/compare/growth.py                  a few minutes; as root
-  bench/compare/growth.py --most 1000000   also a tree of a million files (needs the inodes, and a while)
+  bench/compare/growth.py                     about ten minutes; as root
+  bench/compare/growth.py --objects 100000    without the tree of a million files: a few minutes
+  bench/compare/growth.py --only objects      one part: size, objects or readers
 
-Each row is the median of several runs, each with an empty cache. What should stay level or grow in proportion
-is in the last column: compare it down the rows of one run."""
+Each row is the median of several runs (of one, for the largest tree), each with an empty cache. What should
+stay level or grow in proportion is in the last column: compare it down the rows of one run."""
 
 import argparse
 import json
 import os
 import random
+import re
 import shutil
 import statistics
 import sys
@@ -23,7 +25,8 @@ from compare import FAR_DELAY_S, FAR_RATE, random_file
 from origins import Origin, why_no_far
 
 SIZES_MIB = (1, 100, 10_000, 100_000)
-OBJECTS = (10, 1_000, 10_000, 100_000)
+OBJECTS = (10, 1_000, 10_000, 100_000, 1_000_000)
+ONCE = 1_000_000  # such a tree takes a minute to walk, and is walked once
 READERS = (1, 4, 16, 64, 256, 1000)
 PER_FOLDER = 1000
 
@@ -80,27 +83,46 @@ def file_size(folder, repeats):
             "theory": "level: what is read is the same"}
 
 
+def room_for(files, folder):
+    """Where so many files take no disk and no time: in memory, if it has the inodes. Else `folder`."""
+    memory = "/dev/shm"
+    enough = os.path.isdir(memory) and os.statvfs(memory).f_favail > 2 * files
+    return tempfile.TemporaryDirectory(prefix="rangecache-bench-tree-", dir=memory if enough else folder)
+
+
+def make_tree(root, count):
+    """Files of 1 to 100 bytes, all of them holes."""
+    for i in range(count):
+        if i % PER_FOLDER == 0:
+            parent = os.path.join(root, f"{i // PER_FOLDER:04}")
+            os.makedirs(parent)
+        fd = os.open(os.path.join(parent, f"{i:07}"), os.O_WRONLY | os.O_CREAT, 0o644)
+        os.truncate(fd, 1 + i % 100)
+        os.close(fd)
+
+
 def object_count(folder, repeats, most):
-    """find over a tree of small files, cold and again."""
+    """find over a tree of small files: cold, again, and after a restart."""
     rows = []
-    for count in [n for n in OBJECTS + (1_000_000,) if n <= most]:
-        root = os.path.join(folder, f"tree{count}")
-        for i in range(count):
-            if i % PER_FOLDER == 0:
-                parent = os.path.join(root, f"{i // PER_FOLDER:04}")
-                os.makedirs(parent)
-            with open(os.path.join(parent, f"{i:07}"), "wb") as file:
-                file.write(b"x")
-        origin = Origin("near", root)
-        origin.warm = lambda: None
+    for count in [n for n in OBJECTS if n <= most]:
+        with room_for(count, folder) as root:
+            os.chmod(root, 0o755)
+            make_tree(root, count)
+            origin = Origin("near", root)
+            origin.warm = lambda: None
 
-        def walk(contender):
-            cold = w.walk(contender, "", count)["seconds"]
-            return {"cold_s": cold, "warm_s": w.walk(contender, "", count)["seconds"]}
+            def walk(contender):
+                cold = w.walk(contender, "", count)["seconds"]
+                held = contenders.peak_memory(contender.pids())
+                again = w.walk(contender, "", count)["seconds"]
+                contender.stop()
+                contender.start(origin)
+                restarted = w.walk(contender, "", count)["seconds"]
+                return {"cold_s": cold, "again_s": again, "restart_s": restarted, "cold_mib": held / w.MIB}
 
-        figures = median_runs(repeats, lambda: with_rangecache(origin, walk))
-        origin.stop()
-        shutil.rmtree(root)
+            figures = median_runs(1 if count >= ONCE else repeats, lambda: with_rangecache(origin, walk))
+            origin.stop()
+        figures["restart_mib"] = figures.pop("memory_mib")
         rows.append({"n": count, **figures, "unit_cost": figures["cold_s"] / count * 1e6})
     return {"title": "Objects", "n": "files", "unit": "cold us a file", "rows": rows,
             "theory": "level: a request for each folder, the same work for each file"}
@@ -189,7 +211,8 @@ def chart(parts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=OBJECTS[-1], help="files in the largest tree")
+    parser.add_argument("--objects", type=int, default=OBJECTS[-1], help="files in the largest tree")
+    parser.add_argument("--only", default="", metavar="REGEX", help="parts whose title matches")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--build", default="build/dev", help="where rangecache was built")
     parser.add_argument("--json", metavar="FILE", help="write all figures here")
@@ -204,14 +227,16 @@ def main():
     began = time.monotonic()
     parts = []
     try:
-        parts.append(file_size(folder, arguments.repeats))
-        print(table(parts[-1]), flush=True)
-        parts.append(object_count(folder, arguments.repeats, arguments.most))
-        print(table(parts[-1]), flush=True)
-        if reason := why_no_far():
-            print(f"skipped: readers: {reason}")
-        else:
-            parts.append(reader_count(folder, arguments.repeats))
+        for title, run in (
+                ("File size", lambda: file_size(folder, arguments.repeats)),
+                ("Objects", lambda: object_count(folder, arguments.repeats, arguments.objects)),
+                ("Readers", lambda: reader_count(folder, arguments.repeats))):
+            if not re.search(arguments.only, title, re.IGNORECASE):
+                continue
+            if title == "Readers" and (reason := why_no_far()):
+                print(f"skipped: {title}: {reason}")
+                continue
+            parts.append(run())
             print(table(parts[-1]), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -41,6 +41,8 @@ Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPol
                                     "Opens that got a version past its time, as the policy or the "
                                     "response allows")),
       version_count_(metrics.gauge("rangecache_versions", "Versions of objects known")),
+      object_count_(metrics.gauge("rangecache_objects",
+                                  "Objects of which something is known, be it that there is none")),
       directories_(clock, policies_) {}
 
 void Catalog::on_changed(std::function<void(const ObjectAddress&)> listener) {
@@ -151,6 +153,7 @@ std::pair<VersionPtr, bool> Catalog::take_in(const ObjectAddress& address,
       if (!awaits_it) object.snapshot = std::make_shared<Snapshot>(*this, version);
       replaced = before;
     }
+    sweep_locked();
   }
   if (replaced) {
     auto heard = replaced->heard();
@@ -223,6 +226,7 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
         MutexLock lock(mu_);
         objects_[object_key(*address.origin, address.key)].negative_until_ns =
             clock_.monotonic_ns() + kNegative_ns;
+        sweep_locked();
       }
       return done(bound.error());
     }
@@ -367,6 +371,7 @@ void Catalog::answer(const ObjectAddress& address, Result<SnapshotPtr> result) {
       ++serial_;
     }
     if (result && !object.snapshot) object.snapshot = *result;
+    sweep_locked();
   }
   for (auto& done : waiting) done(result);
 }
@@ -445,6 +450,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
       Object& object = objects_[object_key(*directory.origin, found.address.key)];
       if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
       object.snapshot = current;
+      object.listed = true;
+      sweep_locked();
     }
     found.file = current;
     return found;
@@ -466,6 +473,8 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
     Object& object = objects_[object_key(*directory.origin, found.address.key)];
     if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
     object.snapshot = current;
+    object.listed = true;
+    sweep_locked();
   }
   found.file = current;
   // Once it is read it has a version, which nobody may open unasked.
@@ -533,6 +542,21 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
       });
 }
 
+void Catalog::sweep_locked() {
+  if (objects_.size() >= sweep_at_) {
+    const std::int64_t now = clock_.monotonic_ns();
+    std::erase_if(objects_, [now](const auto& item) {
+      const Object& object = item.second;
+      const bool unused = object.snapshot ? object.listed && object.snapshot.use_count() == 1 &&
+                                                !object.snapshot->version()
+                                          : object.negative_until_ns <= now;
+      return unused && !object.asking;
+    });
+    sweep_at_ = std::max(kMinSweep, 2 * objects_.size());
+  }
+  object_count_.set(static_cast<std::int64_t>(objects_.size()));
+}
+
 // --- the registry -----------------------------------------------------------------------------
 
 VersionPtr Catalog::load(std::shared_ptr<Origin> origin, VersionRecord record) {
@@ -548,6 +572,7 @@ VersionPtr Catalog::load(std::shared_ptr<Origin> origin, VersionRecord record) {
              object->second.snapshot->version() == version) {
     objects_.erase(object);
   }
+  sweep_locked();
   return version;
 }
 

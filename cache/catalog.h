@@ -107,12 +107,13 @@ class Catalog {
 
  private:
   struct Object {
-    SnapshotPtr snapshot;  ///< what an open gets; null: nothing is known
-    std::int64_t listed_modified_s = -1;
+    SnapshotPtr snapshot;                ///< what an open gets; null: nothing is known
     std::int64_t negative_until_ns = 0;  ///< the origin said that there is none
     bool asking = false;
+    bool listed = false;  ///< by its directory, which can tell of it again
     std::vector<Callback<SnapshotPtr>> waiting;
   };
+  static constexpr std::size_t kMinSweep = 16'384;  ///< objects
   static std::string object_key(const Origin& origin, std::string_view key);
   const FreshnessPolicy& policy_of(const Version& version) const {
     return policies_.of(*version.origin());
@@ -131,6 +132,9 @@ class Catalog {
   std::int64_t valid_for_ms(const Version& version) const;
   VersionPtr version_locked(const std::shared_ptr<Origin>& origin, VersionRecord record,
                             bool no_store) REQUIRES(mu_);
+  /// Now and then drops what nobody uses and a listing, or the origin, can tell again: what is kept
+  /// of a tree that was walked follows what the kernel keeps of it.
+  void sweep_locked() REQUIRES(mu_);
   void revalidate(ObjectAddress address, VersionPtr known, Callback<SnapshotPtr> done);
   void answer(const ObjectAddress& address, Result<SnapshotPtr> result);
   void probe(ObjectAddress directory, std::string name, Callback<Found> done);
@@ -149,12 +153,14 @@ class Catalog {
   Counter& revalidations_;
   Counter& stale_served_;
   Gauge& version_count_;
+  Gauge& object_count_;
   Directories directories_;
   std::function<void(const ObjectAddress&)> listener_;
   std::atomic<std::uint64_t> serial_{0};
 
   mutable Mutex mu_;
   std::unordered_map<std::string, Object> objects_ GUARDED_BY(mu_);
+  std::size_t sweep_at_ GUARDED_BY(mu_) = kMinSweep;
   std::unordered_map<VersionId, VersionPtr> versions_ GUARDED_BY(mu_);
   std::uint64_t private_serial_ GUARDED_BY(mu_) = 0;
 };

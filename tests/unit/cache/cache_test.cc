@@ -1,6 +1,7 @@
 #include "cache/cache.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -505,6 +506,32 @@ TEST_F(CacheTest, AListingThatNamesVersionsIsEnoughToOpenThem) {
   EXPECT_EQ(origin_->stats(), 0);
   EXPECT_EQ(origin_->lists(), 3);
   EXPECT_EQ(origin_->fetches(), 2);
+}
+
+TEST_F(CacheTest, OfAWalkedTreeOnlyWhatIsUsedIsKept) {
+  for (int folder = 0; folder < 5; ++folder)
+    for (int i = 0; i < 10'000; ++i) origin_->put(fmt::format("{}/{}", folder, i), {.size = 5000});
+  open();
+  const SnapshotPtr held = lookup("0/", "7");
+  const SnapshotPtr read = lookup("0/", "8");
+  expect_right(*read, {0, 5000});
+  for (int folder = 0; folder < 5; ++folder)
+    for (int i = 0; i < 10'000; ++i) lookup(fmt::format("{}/", folder), fmt::format("{}", i));
+  EXPECT_LT(metric("rangecache_objects"), 20'000);
+  EXPECT_EQ(lookup("0/", "7"), held);
+  EXPECT_EQ(lookup("0/", "8"), read);
+  expect_right(*lookup("0/", "9"), {0, 5000});  // told again
+  EXPECT_EQ(origin_->lists(), 5);
+  EXPECT_EQ(origin_->stats(), 0);
+}
+
+TEST_F(CacheTest, NamesThatWereLookedForInVainAreForgotten) {
+  open();
+  for (int i = 0; i < 50'000; ++i) {
+    EXPECT_EQ(try_open_file(fmt::format("{}", i)).error().code, ErrorCode::kNotFound);
+    clock_.advance_s(1);
+  }
+  EXPECT_LT(metric("rangecache_objects"), 20'000);
 }
 
 TEST_F(CacheTest, AListingIsFetchedNoFurtherThanItIsWanted) {

@@ -95,6 +95,15 @@ class Rgw:
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=120, check=True, env={**os.environ, "CEPH_CONF": self.config})
 
+    def _ceph(self, *command):
+        """What may be said twice: a monitor that has only just begun may refuse (EPERM)."""
+        def output():
+            try:
+                return self._run("ceph", "-c", self.config, *command).stdout or "done"
+            except subprocess.CalledProcessError:
+                return None
+        return wait_until(output, f"ceph does {command}", 60)
+
     def _start(self, fsid, mon_port):
         c = ("-c", self.config)
         monmap = os.path.join(self.root, "monmap")
@@ -104,11 +113,11 @@ class Rgw:
         self._run("ceph-mon", *c, "-i", "a")
         self._run("ceph-mgr", *c, "-i", "x")
         osd = str(uuid.uuid4())
-        self._run("ceph", *c, "osd", "new", osd)
+        self._ceph("osd", "new", osd)
         self._run("ceph-osd", *c, "-i", "0", "--mkfs", "--osd-uuid", osd)
-        self._run("ceph", *c, "osd", "crush", "add", "osd.0", "1.0", "host=h0", "root=default")
+        self._ceph("osd", "crush", "add", "osd.0", "1.0", "host=h0", "root=default")
         self._run("ceph-osd", *c, "-i", "0")
-        wait_until(lambda: "1 up" in self._run("ceph", *c, "osd", "stat").stdout, "the OSD is up")
+        wait_until(lambda: "1 up" in self._ceph("osd", "stat"), "the OSD is up")
         self._run("radosgw", *c, "-n", "client.rgw.a")
         wait_until(self._answers, "the gateway answers", 90)
         self._run("radosgw-admin", *c, "user", "create", "--uid", "test", "--display-name", "test",

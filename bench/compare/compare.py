@@ -198,6 +198,7 @@ def main():
                 continue
             kinds = [kind for kind in case.who
                      if not kind.why_not() and re.search(arguments.who, kind.name)]
+            origin = origins[case.origin]
             runs = {kind.name: [] for kind in kinds}
             failures = {}
             for _ in range(repeats):
@@ -205,7 +206,7 @@ def main():
                     if kind.name in failures:
                         continue
                     try:
-                        runs[kind.name].append(run_once(kind, case, origins[case.origin], scale))
+                        runs[kind.name].append(run_once(kind, case, origin, scale))
                     except Exception as failure:  # one contender's failure is a result
                         failures[kind.name] = str(failure) or type(failure).__name__
             result = report.Result(case, scale, {name: median_of(each) for name, each

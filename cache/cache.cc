@@ -168,18 +168,10 @@ void Cache::expect_strays(const LoadReport& report, const Loader& loader) {
 
 void Cache::evict(const std::function<bool(const Version&)>& wanted,
                   UniqueFunction<void(Evicted)> done) {
-  std::vector<ChunkPtr> chunks;
-  std::uint64_t objects = 0;
-  for (const VersionPtr& version : catalog_->versions()) {
-    if (!wanted(*version)) continue;
-    std::vector<ChunkPtr> of_version = version->chunks();
-    objects += of_version.empty() ? 0 : 1;
-    std::move(of_version.begin(), of_version.end(), std::back_inserter(chunks));
-  }
-  storer_->evict(std::move(chunks), [objects, done = std::move(done)](std::uint64_t count,
-                                                                      std::uint64_t bytes) mutable {
-    done({objects, count, bytes});
-  });
+  std::vector<VersionPtr> versions;
+  for (VersionPtr& version : catalog_->versions())
+    if (version->cached_bytes() > 0 && wanted(*version)) versions.push_back(std::move(version));
+  storer_->evict(std::move(versions), std::move(done));
 }
 
 void Cache::merge_now(const VersionPtr& version) {

@@ -80,11 +80,7 @@ class Cache {
   /// How far ahead may be read without crowding out what is wanted now.
   ReadAhead::Options read_ahead_options() const;
 
-  struct Evicted {
-    std::uint64_t objects = 0;
-    std::uint64_t chunks = 0;
-    std::uint64_t bytes = 0;
-  };
+  using Evicted = Storer::Evicted;
   /// Evicts all chunks of the versions that `wanted` picks; calls back on the store thread.
   void evict(const std::function<bool(const Version&)>& wanted, UniqueFunction<void(Evicted)> done);
 

@@ -206,7 +206,7 @@ void Scrubber::compare(const Whole& whole) {
   wholes_wrong_.add();
   log_error("{} does not have the {} that its origin told: all of it is dropped",
             whole.version->url(), to_string(whole.digest.kind));
-  storer_.evict(whole.version->chunks(), [](std::uint64_t, std::uint64_t) {});
+  storer_.evict({whole.version}, [](const Storer::Evicted&) {});
 }
 
 std::optional<std::string> Scrubber::digest_of(const Version& version, Digest::Kind kind) {

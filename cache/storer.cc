@@ -416,17 +416,21 @@ void Storer::set_aside(ChunkPtr chunk, const Error& error) {
   });
 }
 
-void Storer::evict(std::vector<ChunkPtr> chunks,
-                   UniqueFunction<void(std::uint64_t, std::uint64_t)> done) {
-  loop_.post([this, chunks = std::move(chunks), done = std::move(done)]() mutable {
-    std::uint64_t count = 0, bytes = 0;
-    for (const ChunkPtr& chunk : chunks) {
-      if (!chunk->counted) continue;  // went by itself meanwhile
-      ++count;
-      bytes += chunk->range.size();
-      remove(*chunk, "evicted");
+void Storer::evict(std::vector<VersionPtr> versions, UniqueFunction<void(Evicted)> done) {
+  loop_.post([this, versions = std::move(versions), done = std::move(done)]() mutable {
+    Evicted evicted;
+    for (const VersionPtr& version : versions) {
+      // Asked for here and not by the caller: a merge may just have put others in their place.
+      const std::vector<ChunkPtr> chunks = version->chunks();
+      evicted.objects += chunks.empty() ? 0 : 1;
+      for (const ChunkPtr& chunk : chunks) {
+        if (!chunk->counted) continue;
+        ++evicted.chunks;
+        evicted.bytes += chunk->range.size();
+        remove(*chunk, "evicted");
+      }
     }
-    done(count, bytes);
+    done(evicted);
   });
 }
 

@@ -76,9 +76,12 @@ class Storer {
   /// The chunk's file cannot be opened or read now: its bytes come from the origin for a while.
   /// The caller then removes it from its version. Any thread.
   void set_aside(ChunkPtr chunk, const Error& error);
-  /// Evicts these chunks (not those in the making), then calls `done` on the store thread.
-  void evict(std::vector<ChunkPtr> chunks,
-             UniqueFunction<void(std::uint64_t chunks, std::uint64_t bytes)> done);
+  struct Evicted {
+    std::uint64_t objects = 0, chunks = 0, bytes = 0;
+  };
+  /// Evicts all that these versions have on disk then (not what is in the making, but what is being
+  /// merged), and calls `done` on the store thread.
+  void evict(std::vector<VersionPtr> versions, UniqueFunction<void(Evicted)> done);
   /// Writes down what is known of a version (freshness, current or not) if it is on disk.
   void note(VersionPtr version);
   // For the thread that loads, before start().

@@ -145,13 +145,19 @@ class CacheHarness {
     return false;
   }
   std::vector<std::filesystem::path> chunk_files() const {
-    std::vector<std::filesystem::path> files;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(
-             std::filesystem::path(options_.directory) / "objects")) {
-      if (entry.is_regular_file() && entry.path().filename() != "meta")
-        files.push_back(entry.path());
+    for (;;) {
+      std::vector<std::filesystem::path> files;
+      std::error_code error;
+      for (std::filesystem::recursive_directory_iterator
+               it(std::filesystem::path(options_.directory) / "objects", error),
+           end;
+           !error && it != end; it.increment(error)) {
+        std::error_code gone;
+        if (it->is_regular_file(gone) && it->path().filename() != "meta")
+          files.push_back(it->path());
+      }
+      if (!error) return files;  // else a directory went while it was read
     }
-    return files;
   }
   std::size_t temporary_files() const {
     return static_cast<std::size_t>(std::distance(

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export TMPDIR=$(mktemp -d)
 trap 'rm -rf --one-file-system "$TMPDIR"' EXIT
-output=$(QUICKSTART_ONCE=1 "$here/../../scripts/quickstart")
+output=$(QUICKSTART_ONCE=1 "$here/../../scripts/quickstart" 2>&1) || { echo "$output"; exit 1; }
 echo "$output"
 grep -Eq '^cold: [1-9][0-9]* files, .* read in .*; the server saw [1-9][0-9]* requests' <<<"$output"
 grep -Eq '^warm: [1-9][0-9]* files, .* read in .*; the server saw 0 requests, 0.0 MiB' <<<"$output"

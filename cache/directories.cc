@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::int64_t kRememberFailure_s = 60;
-constexpr std::size_t kMaxEntriesHeld = 2'000'000;  // in all listings together
 
 }  // namespace
 
@@ -87,12 +86,17 @@ Directories::Begun Directories::begin(const std::shared_ptr<Origin>& origin,
                                       const std::string& dir_key) {
   const std::int64_t now = clock_.monotonic_ns();
   MutexLock lock(mu_);
+  const auto found = slots_.find(slot_key(*origin, dir_key));
+  if (found != slots_.end()) {
+    const Slot& known = found->second;
+    const bool failed = known.failed && known.failed_until_ns > now;
+    if (known.listing && !known.invalid && known.listing->fresh_until_ns > now)
+      return {known.listing, nullptr, {}};
+    if (failed && serves_in_need(known)) return {known.listing, nullptr, {}};
+    if (failed) return {nullptr, nullptr, known.error};
+  }
+  shed_locked();
   Slot& slot = slot_locked(origin, dir_key);
-  const bool failed = slot.failed && slot.failed_until_ns > now;
-  if (slot.listing && !slot.invalid && slot.listing->fresh_until_ns > now)
-    return {slot.listing, nullptr, {}};
-  if (failed && serves_in_need(slot)) return {slot.listing, nullptr, {}};
-  if (failed) return {nullptr, nullptr, slot.error};
   if (!slot.coming || !slot.coming->serves(now)) {
     slot.coming = new_pages(origin, dir_key);
     if (std::exchange(slot.invalid, false) && slot.listing) {
@@ -114,7 +118,8 @@ ListingPagesPtr Directories::new_pages(const std::shared_ptr<Origin>& origin,
           },
       .over = [this, origin, dir_key](
                   const ListingPages& pages,
-                  const Result<ListingPtr>& result) { over(origin, dir_key, pages, result); }});
+                  const Result<ListingPtr>& result) { over(origin, dir_key, pages, result); },
+      .entries = coming_entries_});
 }
 
 void Directories::open(const std::shared_ptr<Origin>& origin, std::string dir_key,
@@ -164,7 +169,6 @@ void Directories::over(const std::shared_ptr<Origin>& origin, const std::string&
       slot.listing = *result;
       ++serial_;
       entries_held_ += slot.listing->entries.size();
-      shed_locked();
     } else {
       slot.error = result.error();
       // A server that is down is asked again soon; one that has no index will not grow one.
@@ -178,17 +182,32 @@ void Directories::over(const std::shared_ptr<Origin>& origin, const std::string&
              (*result)->hidden_entries);
 }
 
+std::size_t Directories::entries_held() const {
+  MutexLock lock(mu_);
+  return entries_held_locked();
+}
+
 void Directories::shed_locked() {
-  if (entries_held_ <= kMaxEntriesHeld) return;
+  for (const bool fresh_too : {false, true})
+    if (entries_held_locked() > max_entries_) shed_locked(fresh_too);
+}
+
+void Directories::shed_locked(bool fresh_too) {
   const std::int64_t now = clock_.monotonic_ns();
-  for (auto it = slots_.begin(); it != slots_.end();) {
-    const bool stale = it->second.listing && it->second.listing->fresh_until_ns <= now;
-    if (!stale || it->second.coming) {
+  for (auto it = slots_.begin(); it != slots_.end() && entries_held_locked() > max_entries_;) {
+    Slot& slot = it->second;
+    if (slot.coming && (fresh_too ? slot.coming->is_asking() : slot.coming->serves(now))) {
       ++it;
       continue;
     }
-    entries_held_ -= it->second.listing->entries.size();
-    it = slots_.erase(it);
+    const bool partial = std::exchange(slot.coming, nullptr) != nullptr;
+    const bool stale = slot.listing && slot.listing->fresh_until_ns <= now;
+    if (slot.listing && (stale || fresh_too)) {
+      entries_held_ -= slot.listing->entries.size();
+      slot.listing = nullptr;
+    }
+    const bool empty = !slot.listing && !slot.failed && (partial || stale || fresh_too);
+    it = empty ? slots_.erase(it) : std::next(it);
   }
 }
 

@@ -21,8 +21,12 @@ namespace rangecache::cache {
 /// Listings, fetched once however many ask, kept while they are fresh. Thread-safe.
 class Directories {
  public:
-  Directories(const Clock& clock, const FreshnessPolicies& policies)
-      : clock_(clock), policies_(policies) {}
+  static constexpr std::size_t kMaxEntries = 2'000'000;
+
+  /// Of all listings together `max_entries` are held, besides the latest and what is on its way.
+  Directories(const Clock& clock, const FreshnessPolicies& policies,
+              std::size_t max_entries = kMaxEntries)
+      : clock_(clock), policies_(policies), max_entries_(max_entries) {}
 
   /// Callback possibly from within the call (when it is cached), else on the origin's thread.
   /// A directory that cannot be listed gives the origin's error, also remembered for a short time.
@@ -47,6 +51,7 @@ class Directories {
   /// Enters a listing of an earlier run, unless there is one.
   void load(Known known);
   std::uint64_t serial() const { return serial_; }  ///< changes with every new listing
+  std::size_t entries_held() const EXCLUDES(mu_);
 
  private:
   struct Slot {
@@ -76,10 +81,17 @@ class Directories {
   Slot& slot_locked(const std::shared_ptr<Origin>& origin, const std::string& dir_key)
       REQUIRES(mu_);
   bool serves_in_need(const Slot& slot) const REQUIRES(mu_);
+  std::size_t entries_held_locked() const REQUIRES(mu_) { return entries_held_ + *coming_entries_; }
+  /// Drops what is past its time if there is too much, and then what is not.
   void shed_locked() REQUIRES(mu_);
+  void shed_locked(bool fresh_too) REQUIRES(mu_);
 
   const Clock& clock_;
   const FreshnessPolicies& policies_;
+  const std::size_t max_entries_;
+  /// Of listings on their way. Shared: who reads an old one may outlast its slot.
+  const std::shared_ptr<std::atomic<std::size_t>> coming_entries_ =
+      std::make_shared<std::atomic<std::size_t>>(0);
   mutable Mutex mu_;
   std::unordered_map<std::string, Slot> slots_ GUARDED_BY(mu_);
   std::atomic<std::uint64_t> serial_{0};

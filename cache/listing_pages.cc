@@ -8,6 +8,11 @@ namespace rangecache::cache {
 
 ListingPages::ListingPages(ListingPtr whole) : pages_{whole}, whole_(std::move(whole)) {}
 
+ListingPages::~ListingPages() {
+  if (!source_.entries) return;
+  for (const ListingPtr& page : pages_) *source_.entries -= page->entries.size();
+}
+
 void ListingPages::page(std::size_t index, Callback<ListingPtr> done) {
   std::optional<Result<ListingPtr>> answer;
   std::optional<std::string> token;
@@ -49,10 +54,8 @@ void ListingPages::arrived(Result<ListPage> page) {
   std::optional<std::string> token;
   {
     MutexLock lock(mu_);
-    if (page)
-      add_locked(*std::move(page));
-    else
-      error_ = page.error();
+    const Result<void> added = page ? add_locked(*std::move(page)) : page.error();
+    if (!added) error_ = added.error();
     if (whole_ || error_) end = answer_locked(kAll);
     asking_ = !end && pages_.size() < wanted_;
     if (asking_) token = token_;
@@ -64,8 +67,12 @@ void ListingPages::arrived(Result<ListPage> page) {
   for (std::size_t i = 0; i < served.size(); ++i) served[i].done(std::move(answers[i]));
 }
 
-void ListingPages::add_locked(ListPage page) {
+Result<void> ListingPages::add_locked(ListPage page) {
   const bool last = page.next_token.empty();
+  // Or it would have no end.
+  if (!last && page.next_token == token_)
+    return Error(ErrorCode::kOriginFailed, source_.origin->url_of(source_.dir_key) +
+                                               ": the listing comes back to the same page");
   token_ = std::move(page.next_token);
   auto listing = std::make_shared<DirectoryListing>();
   listing->entries = order_.next(std::move(page.entries), last);
@@ -73,10 +80,11 @@ void ListingPages::add_locked(ListPage page) {
   listing->hidden_entries = page.hidden_entries;
   listing->fresh_until_ns = source_.fresh_until_ns(page.freshness);
   pages_.push_back(listing);
-  if (!last) return;
+  *source_.entries += listing->entries.size();
+  if (!last) return {};
   if (pages_.size() == 1) {
     whole_ = std::move(listing);
-    return;
+    return {};
   }
   auto whole = std::make_shared<DirectoryListing>();
   whole->complete = page.complete;
@@ -87,6 +95,7 @@ void ListingPages::add_locked(ListPage page) {
   }
   sort_names(whole->entries);
   whole_ = std::move(whole);
+  return {};
 }
 
 std::vector<ListingPages::Waiting> ListingPages::take_served_locked() {
@@ -117,6 +126,11 @@ ListingPages::Looked ListingPages::find(std::string_view name) const {
 bool ListingPages::serves(std::int64_t now_ns) const {
   MutexLock lock(mu_);
   return asking_ || pages_.empty() || now_ns < pages_.front()->fresh_until_ns;
+}
+
+bool ListingPages::is_asking() const {
+  MutexLock lock(mu_);
+  return asking_ || pages_.empty();
 }
 
 }  // namespace rangecache::cache

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -29,10 +30,15 @@ class ListingPages : public std::enable_shared_from_this<ListingPages> {
     std::function<std::int64_t(const Freshness&)> fresh_until_ns;
     /// Called once, when all has come or a page failed, before those who wait hear of it.
     std::function<void(const ListingPages&, const Result<ListingPtr>&)> over;
+    /// Counts the entries of all pages that are held.
+    std::shared_ptr<std::atomic<std::size_t>> entries;
   };
   explicit ListingPages(Source source) : source_(std::move(source)) {}
   /// A listing that is known already: one page.
   explicit ListingPages(ListingPtr whole);
+  ~ListingPages();
+  ListingPages(const ListingPages&) = delete;
+  ListingPages& operator=(const ListingPages&) = delete;
 
   /// Page `index`, once it is there; null: there are fewer. Pages before it are fetched first.
   void page(std::size_t index, Callback<ListingPtr> done) EXCLUDES(mu_);
@@ -48,6 +54,7 @@ class ListingPages : public std::enable_shared_from_this<ListingPages> {
   Looked find(std::string_view name) const EXCLUDES(mu_);
   /// Whether new readers may join: it is on its way, or what came of it is still fresh.
   bool serves(std::int64_t now_ns) const EXCLUDES(mu_);
+  bool is_asking() const EXCLUDES(mu_);  ///< or about to ask
 
  private:
   struct Waiting {
@@ -58,7 +65,8 @@ class ListingPages : public std::enable_shared_from_this<ListingPages> {
 
   void ask(std::string token);
   void arrived(Result<ListPage> page) EXCLUDES(mu_);
-  void add_locked(ListPage page) REQUIRES(mu_);
+  /// kOriginFailed: it does not go on from the page before.
+  Result<void> add_locked(ListPage page) REQUIRES(mu_);
   /// Those whose page is there, or never will be.
   std::vector<Waiting> take_served_locked() REQUIRES(mu_);
   Result<ListingPtr> answer_locked(std::size_t index) const REQUIRES(mu_);

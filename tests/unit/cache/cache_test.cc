@@ -589,6 +589,18 @@ TEST_F(CacheTest, APageThatFailsFailsThoseWhoWantItAndTheListingIsAskedForAgain)
   EXPECT_EQ(list("d/")->entries.size(), 30u);
 }
 
+TEST_F(CacheTest, AListingThatComesBackToTheSamePageIsAnError) {
+  for (int i = 10; i < 40; ++i) origin_->put("d/" + std::to_string(i), {.size = 5000});
+  origin_->list_in_pages_of(10);
+  origin_->list_the_same_page_again();
+  open();
+  std::promise<Result<ListingPtr>> listed;
+  cache_->catalog().list({origin_, "d/"},
+                         [&](Result<ListingPtr> listing) { listed.set_value(std::move(listing)); });
+  EXPECT_EQ(listed.get_future().get().error().code, ErrorCode::kOriginFailed);
+  EXPECT_EQ(origin_->lists(), 2);
+}
+
 TEST_F(CacheTest, AnOlderListingDoesNotBringAnOldVersionBack) {
   origin_->put("d/a", {.size = 5000});
   origin_->put("d/b", {.size = 5000});

@@ -57,6 +57,7 @@ class FakeOrigin final : public Origin {
   /// As buckets do.
   void list_validators() { lists_validators_ = true; }
   void list_in_pages_of(std::size_t names) { names_a_page_ = names; }
+  void list_the_same_page_again() { same_page_again_ = true; }
   void stop() { loop_.stop(); }
 
   std::uint64_t bytes_sent() const { return bytes_sent_; }
@@ -101,7 +102,7 @@ class FakeOrigin final : public Origin {
       ListPage page;
       std::lock_guard lock(mu_);
       for (const auto& [key, object] : objects_) {
-        if (key <= token) continue;  // of the last one of the page before
+        if (key <= token && !same_page_again_) continue;  // of the last one of the page before
         if (page.entries.size() == names_a_page_) {
           page.next_token = dir + page.entries.back().name;
           break;
@@ -248,6 +249,7 @@ class FakeOrigin final : public Origin {
   std::atomic<int> stats_{0};
   std::atomic<int> lists_{0};
   std::atomic<std::size_t> names_a_page_{SIZE_MAX};
+  std::atomic<bool> same_page_again_{false};
   std::atomic<bool> lists_validators_{false};
   std::vector<std::shared_ptr<FakeTransfer>> held_;  // the loop's
   EventLoop loop_;

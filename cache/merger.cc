@@ -14,6 +14,8 @@
 namespace rangecache::cache {
 namespace {
 
+constexpr std::uint64_t kProveSlice = 4 << 20;
+
 /// The checksums of a chunk that comes in pieces of any size.
 class ChunkHasher {
  public:
@@ -172,13 +174,23 @@ bool Merger::merge(const VersionPtr& version, std::vector<ChunkPtr> sources) {
   // Not taken for proved: the copy has to be what was read here. While it stands in the page cache
   // that costs little, and the kernel may read a complete object by itself at its next open.
   ChunkPtr chunk(new Chunk(version.get(), range, *checksums, /*proved=*/false));
-  if (const auto file = store_.open_chunk(version->id(), range))
-    (void)prove(store_, file->get(), *chunk, {0, chunk->blocks.count()});  // else readers find out
+  prove_copy(*chunk);
   const std::size_t count = sources.size();
   if (!storer_.end_merge(version, range, std::move(chunk), std::move(sources))) return false;
   merged_chunks_.add(count);
   merged_bytes_.add(range.size());
   return true;
+}
+
+/// Readers find out what is not proved here: the copy was bad, the disk failed, it is time to stop.
+void Merger::prove_copy(Chunk& chunk) {
+  const auto file = store_.open_chunk(chunk.version->id(), chunk.range);
+  const std::size_t blocks = chunk.blocks.count(), slice = kProveSlice / kBlockSize;
+  for (std::size_t begin = 0; file && begin < blocks; begin += slice) {
+    const BlockSpan span{begin, std::min(begin + slice, blocks)};
+    if (!prove(store_, file->get(), chunk, span)) return;
+    if (span.end * kBlockSize > options_.burst_bytes && !pause_for(kProveSlice)) return;
+  }
 }
 
 /// Writes the file and gives it its name. Every byte is proved on its way: a merged chunk must not

@@ -80,6 +80,24 @@ TEST_F(MergerTest, AMergeThatTakesLongEndsWithTheDaemon) {
   EXPECT_TRUE(fs::is_empty(directory_ / "tmp"));
 }
 
+TEST_F(MergerTest, ACopyBeyondTheBurstIsProvedToo) {
+  CacheOptions options;
+  options.directory = directory_;
+  options.size_bytes = 256 * kMiB;
+  options.memory_bytes = 64 * kMiB;
+  options.merge_bytes_per_second = std::uint64_t{1} << 40;
+  options.merge_burst_bytes = kMiB;
+  options.merge_settle_time = {};
+  CacheHarness cache(std::move(options), files_);
+  ASSERT_TRUE(
+      cache.open([](FakeOrigin& origin) { origin.put("a", {.size = kSize, .lifetime_s = 3600}); }));
+  EXPECT_EQ(cache.read_all("a", 1), "");
+  wait_for_files(cache, 1);
+  const auto file = cache.open_file("a");
+  ASSERT_TRUE(file);
+  EXPECT_TRUE((*file)->version()->whole_file()) << "the kernel may read it by itself";
+}
+
 TEST_F(MergerTest, SlicesOfWhatWasMergedStayGood) {
   CacheHarness& cache = open(256 * kMiB, std::chrono::hours(1));  // nothing is merged meanwhile
   const auto file = cache.open_file("a");

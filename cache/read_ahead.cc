@@ -122,7 +122,8 @@ std::vector<ByteRange> ReadAhead::stray(ByteRange read) {
   streams_.back().used = clock_;
 
   std::vector<ByteRange> ahead = strides(read);
-  if (const auto dense = regions_.touched(read)) ahead.push_back(*dense);
+  const auto dense = regions_.touched(read);
+  if (dense && dense->size() <= options_.max_window) ahead.push_back(*dense);
   return ahead;
 }
 

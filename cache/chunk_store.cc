@@ -297,9 +297,8 @@ Result<void> ChunkStore::remove_chunk(const VersionId& id, ByteRange range) {
   return files_.unlink(chunk_path(id, range));
 }
 
-std::string ChunkStore::identity(const VersionId& id, ByteRange range,
-                                 std::uint64_t whole_checksum) {
-  return fmt::format("1 {} {} {} {:016x}", id.hex(), range.begin, range.end, whole_checksum);
+std::string ChunkStore::identity(const VersionId& id, ByteRange range, std::uint64_t checksum) {
+  return fmt::format("2 {} {} {} {:016x}", id.hex(), range.begin, range.end, checksum);
 }
 
 Result<void> ChunkStore::scan(const OnVersion& on_version) const {
@@ -347,10 +346,10 @@ Result<std::vector<std::uint32_t>> ChunkStore::prove(const VersionId& id, ByteRa
                                                      int fd) const {
   RC_ASSIGN(const std::string mark, files_.attribute(fd, kIdentityAttribute));
   const auto whole = checksum_in(mark, id, range);
-  RC_ASSIGN(MeasuredChunk measured, measure_chunk(files_, fd, range));
-  if (!whole || measured.whole_checksum != *whole)
+  RC_ASSIGN(auto measured, measure_chunk(files_, fd, range));
+  if (!whole || chunk_checksum(measured) != *whole)
     return Error(ErrorCode::kCorrupt, chunk_path(id, range) + " is not what it was");
-  return std::move(measured.checksums);
+  return measured;
 }
 
 }  // namespace rangecache::cache

@@ -56,8 +56,9 @@ class ChunkStore {
   Result<UniqueFd> open_chunk(const VersionId& id, ByteRange range) const;
   Result<void> remove_chunk(const VersionId& id, ByteRange range);
 
-  /// The text of the extended attribute that binds a chunk file to its identity.
-  static std::string identity(const VersionId& id, ByteRange range, std::uint64_t whole_checksum);
+  /// The text of the extended attribute that binds a chunk file to its identity, with its
+  /// chunk_checksum().
+  static std::string identity(const VersionId& id, ByteRange range, std::uint64_t checksum);
   static constexpr const char* kIdentityAttribute = "user.rangecache.chunk";
 
   /// Lists objects/, version by version, until `on_version` says false. Names that are not ours are

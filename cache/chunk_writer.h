@@ -20,7 +20,7 @@ struct ChunkWrite {
   ByteRange range;
   std::span<const std::byte> data;    ///< range.size() bytes
   std::shared_ptr<const void> owner;  ///< keeps `data` alive
-  std::uint64_t whole_checksum = 0;   ///< XXH3-64 of `data`
+  std::uint64_t checksum = 0;         ///< chunk_checksum() of `data`
   Callback<std::uint64_t> done;       ///< the disk space it takes, in bytes
 };
 

@@ -15,21 +15,21 @@ constexpr int kMaxReplans =
 std::uint64_t page_down(std::uint64_t offset) { return offset / kPage * kPage; }
 std::uint64_t page_up(std::uint64_t offset) { return (offset + kPage - 1) / kPage * kPage; }
 
-Slice slice_of(const std::shared_ptr<Piece>& piece, ByteRange part) {
-  return {-1, 0, piece->at(part.begin), part.size(), piece};
-}
-
 }  // namespace
 
 Coalescer::~Coalescer() {
   // The tree does not own: drop the reference that each chunk in it stands for.
   while (Chunk* chunk = chunks_.first_from(0)) remove_chunk(*chunk);
+  for (const auto& [begin, piece] : pieces_) piece->chunk = {};  // readers may have the piece still
 }
 
 // --- reads ------------------------------------------------------------------------------------
 
 std::vector<Effects::ChunkWanted> Coalescer::cached(ByteRange range) const {
   std::vector<Effects::ChunkWanted> parts;
+  const auto after = pieces_.upper_bound(range.begin);
+  if (after != pieces_.begin() && std::prev(after)->second->filled().contains(range.begin))
+    return {};
   for (std::uint64_t at = range.begin; at < range.end;) {
     Chunk* chunk = chunks_.covering(at);
     if (!chunk) return {};
@@ -81,8 +81,10 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
         break;
       case PlanPart::Kind::kPiece:
         slot.ready = true;
-        slot.slice = slice_of(part.piece, part.range);
+        slot.slice = serve(part.piece, part.range);
         part.piece->unread_ahead = false;
+        if (part.piece->chunk) effects.used.push_back({nullptr, part.piece->chunk, part.range});
+        forget_used_up(part.piece);
         if (bytes) bytes->memory += part.range.size();
         break;
       case PlanPart::Kind::kFlight:
@@ -100,6 +102,15 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
     }
   }
   if (bytes) bytes->coalesced += waited - std::min(waited, bytes->missed);
+}
+
+Slice Coalescer::serve(const std::shared_ptr<Piece>& piece, ByteRange part) {
+  piece->served += part.size();
+  return {-1, 0, piece->at(part.begin), part.size(), piece};
+}
+
+void Coalescer::forget_used_up(const std::shared_ptr<Piece>& piece) {
+  if (piece->chunk && piece->served >= piece->filled().size()) piece_dropped(*piece);
 }
 
 void Coalescer::wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& flight) {
@@ -335,7 +346,7 @@ void Coalescer::advance_waiters(const FlightPtr& flight, Effects& effects) {
       CHECK(filled.contains(waiter.part_begin));
       if (part.range.end <= filled.end) {
         part.ready = true;
-        part.slice = slice_of(piece, part.range);
+        part.slice = serve(piece, part.range);
         --waiter.read->unready;
         waits = false;
         finish_if_ready(waiter.read, effects);
@@ -344,7 +355,7 @@ void Coalescer::advance_waiters(const FlightPtr& flight, Effects& effects) {
         const ByteRange rest{filled.end, part.range.end};
         part.range.end = filled.end;
         part.ready = true;
-        part.slice = slice_of(piece, part.range);
+        part.slice = serve(piece, part.range);
         waiter.read->parts[rest.begin].range = rest;
         waiter.part_begin = rest.begin;
       } else {
@@ -408,14 +419,21 @@ void Coalescer::flight_done(const FlightPtr& flight, const Result<void>& result,
 
 // --- chunks -----------------------------------------------------------------------------------
 
-void Coalescer::piece_stored(const Piece& piece, ChunkPtr chunk) {
-  insert_chunk(std::move(chunk));
+bool Coalescer::piece_stored(const Piece& piece, ChunkPtr chunk) {
+  insert_chunk(chunk);
+  const auto found = pieces_.find(piece.begin());
+  if (found == pieces_.end() || found->second.get() != &piece) return false;
+  found->second->chunk = std::move(chunk);
+  if (piece.served < piece.filled().size()) return true;
   piece_dropped(piece);
+  return false;
 }
 
 void Coalescer::piece_dropped(const Piece& piece) {
   const auto found = pieces_.find(piece.begin());
-  if (found != pieces_.end() && found->second.get() == &piece) pieces_.erase(found);
+  if (found == pieces_.end() || found->second.get() != &piece) return;
+  found->second->chunk = {};
+  pieces_.erase(found);
 }
 
 void Coalescer::insert_chunk(ChunkPtr chunk) {

@@ -30,12 +30,13 @@ struct Effects {
   std::vector<std::shared_ptr<Transfer>> promote;  ///< a reader waits for what was read-ahead
   std::vector<std::shared_ptr<Piece>> store;       ///< sealed; answer with piece_stored/_dropped
   std::vector<ChunkWanted> open;                   ///< answer with chunk_ready/chunk_failed
+  std::vector<ChunkWanted> used;                   ///< count as used: memory had their bytes, too
   std::vector<Finished> finished;                  ///< call the reader back
   bool changed = false;                            ///< the origin has another version now
 
   bool empty() const {
     return start.empty() && cancel.empty() && promote.empty() && store.empty() && open.empty() &&
-           finished.empty() && !changed;
+           used.empty() && finished.empty() && !changed;
   }
 };
 
@@ -90,9 +91,10 @@ class Coalescer {
                      Effects& effects);
   void flight_done(const FlightPtr& flight, const Result<void>& result, Effects& effects);
 
-  /// The piece's bytes stand in `chunk` now: they are served from there.
-  void piece_stored(const Piece& piece, ChunkPtr chunk);
-  /// The piece could not be stored: its bytes are forgotten (readers that have slices keep them).
+  /// The piece's bytes stand in `chunk` now, too. True: readers have not had all of it, and find it
+  /// in memory until they have, or piece_dropped() is called. False: it is forgotten.
+  bool piece_stored(const Piece& piece, ChunkPtr chunk);
+  /// The piece's bytes in memory are forgotten (readers that have slices keep them).
   void piece_dropped(const Piece& piece);
 
   /// Nothing of `range` is on disk, in memory or under way.
@@ -109,6 +111,8 @@ class Coalescer {
 
  private:
   void plan_part(const ReadPtr& read, ByteRange range, Effects& effects, ReadBytes* bytes);
+  static Slice serve(const std::shared_ptr<Piece>& piece, ByteRange part);
+  void forget_used_up(const std::shared_ptr<Piece>& piece);
   void wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& flight);
   void start_flights(ByteRange gap, Priority priority, Effects& effects);
   ByteRange widen(ByteRange gap, Priority priority) const;

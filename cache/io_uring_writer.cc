@@ -207,7 +207,7 @@ void IoUringWriter::advance(Job* job, int result) {
       if (job->written < job->write.data.size()) return submit_write(job);
       const auto marked = files_.set_attribute(
           job->fd.get(), ChunkStore::kIdentityAttribute,
-          ChunkStore::identity(job->write.version, job->write.range, job->write.whole_checksum));
+          ChunkStore::identity(job->write.version, job->write.range, job->write.checksum));
       if (!marked && marked.error().code != ErrorCode::kUnsupported)
         return fail(job, marked.error().sys_errno, "cannot mark a chunk");
       if (const auto status = files_.status(job->fd.get())) job->disk_bytes = status->disk_bytes;

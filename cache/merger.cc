@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <utility>
@@ -19,10 +18,7 @@ constexpr std::uint64_t kProveSlice = 4 << 20;
 /// The checksums of a chunk that comes in pieces of any size.
 class ChunkHasher {
  public:
-  ChunkHasher() : whole_(XXH3_createState(), &XXH3_freeState) { XXH3_64bits_reset(whole_.get()); }
-
   void add(std::span<const std::byte> bytes) {
-    XXH3_64bits_update(whole_.get(), bytes.data(), bytes.size());
     while (!bytes.empty()) {
       const std::size_t taken = std::min<std::size_t>(bytes.size(), kBlockSize - block_.size());
       block_.insert(block_.end(), bytes.begin(),
@@ -31,20 +27,18 @@ class ChunkHasher {
       if (block_.size() == kBlockSize) end_block();
     }
   }
-  MeasuredChunk finish() {
+  std::vector<std::uint32_t> finish() {
     if (!block_.empty()) end_block();
-    measured_.whole_checksum = XXH3_64bits_digest(whole_.get());
-    return std::move(measured_);
+    return std::move(checksums_);
   }
 
  private:
   void end_block() {
-    measured_.checksums.push_back(block_checksum(block_.data(), block_.size()));
+    checksums_.push_back(block_checksum(block_.data(), block_.size()));
     block_.clear();
   }
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> whole_;
   std::vector<std::byte> block_;
-  MeasuredChunk measured_;
+  std::vector<std::uint32_t> checksums_;
 };
 
 }  // namespace
@@ -199,7 +193,7 @@ Result<std::vector<std::uint32_t>> Merger::write(const Version& version, ByteRan
                                                  const std::vector<ChunkPtr>& sources) {
   FileSystem& files = store_.files();
   const std::string temp = store_.temp_path();
-  const auto fill = [&]() -> Result<MeasuredChunk> {
+  const auto fill = [&]() -> Result<std::vector<std::uint32_t>> {
     RC_ASSIGN(const UniqueFd to, files.open(temp, O_WRONLY | O_CREAT | O_EXCL, 0600));
     ChunkHasher hasher;
     for (const ChunkPtr& source : sources) {
@@ -228,20 +222,19 @@ Result<std::vector<std::uint32_t>> Merger::write(const Version& version, ByteRan
       if (source->range.end - range.begin > options_.burst_bytes)
         static_cast<void>(pause_for(source->range.size()));  // false: the next round ends it
     }
-    MeasuredChunk measured = hasher.finish();
+    auto checksums = hasher.finish();
     const auto marked =
         files.set_attribute(to.get(), ChunkStore::kIdentityAttribute,
-                            ChunkStore::identity(version.id(), range, measured.whole_checksum));
+                            ChunkStore::identity(version.id(), range, chunk_checksum(checksums)));
     if (!marked && marked.error().code != ErrorCode::kUnsupported) return marked.error();
     if (store_.durability() == Durability::kStrict) RC_TRY(files.sync(to.get()));
     RC_TRY(files.rename(temp, store_.chunk_path(version.id(), range)));
     RC_TRY(store_.sync_names(version.id()));
-    return measured;
+    return checksums;
   };
-  auto measured = fill();
-  if (measured) return std::move(measured->checksums);
-  (void)files.unlink(temp);
-  return measured.error();
+  auto checksums = fill();
+  if (!checksums) (void)files.unlink(temp);
+  return checksums;
 }
 
 }  // namespace rangecache::cache

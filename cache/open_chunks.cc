@@ -41,11 +41,15 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
   if (!chunk->blocks.proved(wanted)) {
     RC_TRY(prove(store_, file->fd.get(), *chunk, wanted));
   }
-  if (begins_a_use(chunk.get(), part)) groups_.touched(*chunk);
-  if (chunk->unread_ahead.load(std::memory_order_relaxed) && chunk->unread_ahead.exchange(false))
-    unused_ahead_.add(-static_cast<std::int64_t>(chunk->range.size()));
+  note_use(*chunk, part);
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
+}
+
+void OpenChunks::note_use(Chunk& chunk, ByteRange part) {
+  if (begins_a_use(&chunk, part)) groups_.touched(chunk);
+  if (chunk.unread_ahead.load(std::memory_order_relaxed) && chunk.unread_ahead.exchange(false))
+    unused_ahead_.add(-static_cast<std::int64_t>(chunk.range.size()));
 }
 
 Result<std::shared_ptr<OpenChunk>> OpenChunks::open(const ChunkPtr& chunk) {

@@ -44,6 +44,9 @@ class OpenChunks {
   /// which says nothing about the chunk.
   Result<Slice> slice(const ChunkPtr& chunk, ByteRange part);
 
+  /// Somebody reads `part` of it, from here or from memory.
+  void note_use(Chunk& chunk, ByteRange part);
+
   /// The chunk is about to be unlinked: no new slices. Its space is charged until the last
   /// descriptor is closed, which may be at once.
   void retire(Chunk& chunk, Charge charge);

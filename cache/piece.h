@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cache/buffer_pool.h"
+#include "cache/chunk.h"
 #include "cache/records.h"
 #include "rangecache/byte_range.h"
 
@@ -44,6 +45,10 @@ class Piece {
 
   /// A read-ahead brings it, and no reader has asked for its bytes so far.
   std::atomic<bool> unread_ahead{false};
+
+  // Guarded by the version's lock:
+  std::uint64_t served = 0;  ///< bytes that readers got; those that two got count twice
+  ChunkPtr chunk;            ///< that has the same bytes, on disk; null as long as none has
 
  private:
   ByteRange range_;

@@ -51,14 +51,14 @@ std::vector<PlanPart> plan_read(ByteRange range, const ChunkTree& chunks, const 
   while (at < range.end) {
     PlanPart part{PlanPart::Kind::kGap, {at, range.end}, {}, {}, {}};
     const auto piece = last_from(pieces, at);
-    if (Chunk* chunk = chunks.covering(at)) {
-      part.kind = PlanPart::Kind::kChunk;
-      part.chunk = ChunkPtr(chunk);
-      part.range.end = std::min(range.end, chunk->range.end);
-    } else if (piece != pieces.end() && piece->second->filled().contains(at)) {
+    if (piece != pieces.end() && piece->second->filled().contains(at)) {
       part.kind = PlanPart::Kind::kPiece;
       part.piece = piece->second;
       part.range.end = std::min(range.end, piece->second->filled().end);
+    } else if (Chunk* chunk = chunks.covering(at)) {
+      part.kind = PlanPart::Kind::kChunk;
+      part.chunk = ChunkPtr(chunk);
+      part.range.end = std::min(range.end, chunk->range.end);
     } else {
       part.range.end = std::min({range.end, next_chunk_begin(chunks, at), next_begin(pieces, at)});
       if ((part.flight = pending_at(flights, at))) {

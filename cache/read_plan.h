@@ -39,7 +39,7 @@ struct PlanPart {
 ///     flights              [~~~~~)
 ///     plan     gap chunk pc flight gap chunk  gap
 ///
-/// The cheapest source wins where several have a byte: chunk, then memory, then flight.
+/// The cheapest source wins where several have a byte: memory, then chunk, then flight.
 std::vector<PlanPart> plan_read(ByteRange range, const ChunkTree& chunks, const PieceMap& pieces,
                                 const FlightMap& flights);
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,5 +41,8 @@ struct ChunkRecord {
 
 /// The low 32 bits of XXH3-64 of one block.
 std::uint32_t block_checksum(const void* data, std::size_t size);
+/// One number for all bytes of a chunk: XXH3-64 of its blocks' checksums, as they stand in the
+/// manifest. So no byte is summed twice.
+std::uint64_t chunk_checksum(std::span<const std::uint32_t> blocks);
 
 }  // namespace rangecache::cache

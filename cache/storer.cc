@@ -1,7 +1,6 @@
 #include "cache/storer.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <future>
@@ -24,6 +23,21 @@ constexpr std::int64_t kBehindLook_ms = 20;
 constexpr std::int64_t kSmallPieceStays_ms = 1'000;
 constexpr std::size_t kDumpSlice = 8192;  // records: a few milliseconds
 
+/// Adds to a gauge as long as it lives.
+class Counted {
+ public:
+  Counted(Gauge& gauge, std::uint64_t n) : gauge_(gauge), n_(static_cast<std::int64_t>(n)) {
+    gauge_.add(n_);
+  }
+  ~Counted() { gauge_.add(-n_); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  Gauge& gauge_;
+  const std::int64_t n_;
+};
+
 }  // namespace
 
 Storer::Storer(Parts parts, Options options)
@@ -41,6 +55,8 @@ Storer::Storer(Parts parts, Options options)
       left_out_bytes_(parts.metrics.counter(
           "rangecache_left_out_bytes_total",
           "Bytes served but not kept: the disk fails, or is needed by others")),
+      unwritten_bytes_(parts.metrics.gauge("rangecache_unwritten_bytes",
+                                           "Bytes that have come and are not on disk yet")),
       not_admitted_bytes_(parts.metrics.counter(
           "rangecache_not_admitted_bytes_total",
           "Bytes served but not kept: asked for the first time (--admission second-use)")),
@@ -55,6 +71,8 @@ Storer::Storer(Parts parts, Options options)
                   parts.metrics),
       grace_(parts.clock, parts.ledger.limit() / 8),
       writes_(options.memory_bytes, parts.clock, parts.metrics),
+      memory_bytes_(options.memory_bytes),
+      kept_pieces_(parts.clock),
       set_aside_(parts.clock),
       loop_("rc-store") {
   if (options.admit_second_use) admission_.emplace();
@@ -75,7 +93,9 @@ void Storer::start(ChunkWriter& writer, std::function<std::vector<VersionPtr>()>
 // --- storing ----------------------------------------------------------------------------------
 
 void Storer::store(VersionPtr version, std::shared_ptr<Piece> piece) {
-  loop_.post([this, job = PieceWrite{std::move(version), std::move(piece)}]() mutable {
+  auto counted = std::make_shared<Counted>(unwritten_bytes_, piece->filled().size());
+  PieceWrite job{std::move(version), std::move(piece), 0, std::move(counted)};
+  loop_.post([this, job = std::move(job)]() mutable {
     if (stopping_ || job.version->no_store()) return job.version->piece_dropped(*job.piece);
     if (!is_admitted(job)) return turn_away(job);
     writes_.push(std::move(job));
@@ -128,7 +148,7 @@ bool Storer::begin(PieceWrite job) {
   write.range = range;
   write.data = {job.piece->data(), range.size()};
   write.owner = job.piece;
-  write.whole_checksum = XXH3_64bits(job.piece->data(), range.size());
+  write.checksum = chunk_checksum(job.piece->checksums());
   write.done = [this, job](Result<std::uint64_t> disk_bytes) {
     loop_.post([this, job, disk_bytes = std::move(disk_bytes)]() mutable {
       finish(job, std::move(disk_bytes));
@@ -158,13 +178,20 @@ void Storer::enter_written(PieceWrite job, Result<std::uint64_t> disk_bytes) {
     return forget_if_empty(job.version);
   }
   ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums(), /*proved=*/true));
-  job.version->piece_stored(*job.piece, chunk);
+  if (job.version->piece_stored(*job.piece, chunk)) kept_pieces_.add(job.version, job.piece);
+  shrink_kept_pieces();
   count(*chunk, job.piece->unread_ahead);
   if (on_stored_) on_stored_(job.version);
   parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
   if (parts_.sync) parts_.sync->wrote(range.size());
   flush_soon();
   trim_soon();
+}
+
+/// A quarter of the memory at most, and less the more of it waits for the disk.
+void Storer::shrink_kept_pieces() {
+  const std::uint64_t most = memory_bytes_ / 4, less = writes_.backlog_bytes() / 2;
+  kept_pieces_.shrink_to(most - std::min(most, less));
 }
 
 bool Storer::may_be_kept(const PieceWrite& job) {
@@ -422,6 +449,7 @@ void Storer::evict(std::vector<VersionPtr> versions, UniqueFunction<void(Evicted
     for (const VersionPtr& version : versions) {
       // Asked for here and not by the caller: a merge may just have put others in their place.
       const std::vector<ChunkPtr> chunks = version->chunks();
+      kept_pieces_.drop_of(*version);
       evicted.objects += chunks.empty() ? 0 : 1;
       for (const ChunkPtr& chunk : chunks) {
         if (!chunk->counted) continue;
@@ -621,6 +649,7 @@ void Storer::look_after_disk() {
   if (stopping_) return;
   free_space_.look();
   work_off();
+  shrink_kept_pieces();
   end_grace();
   pinned_gauge_.set(static_cast<std::int64_t>(parts_.groups.pinned_bytes()));
   probe();

@@ -19,6 +19,7 @@
 #include "cache/disk_breaker.h"
 #include "cache/eviction_groups.h"
 #include "cache/free_space.h"
+#include "cache/kept_pieces.h"
 #include "cache/ledger.h"
 #include "cache/manifest.h"
 #include "cache/open_chunks.h"
@@ -136,6 +137,7 @@ class Storer {
   void enter_written(PieceWrite job, Result<std::uint64_t> disk_bytes);
   void drop(const PieceWrite& job, const Error& error);
   void leave_out(const PieceWrite& job);
+  void shrink_kept_pieces();
   bool may_be_kept(const PieceWrite& job);
   bool is_admitted(const PieceWrite& job);
   void turn_away(const PieceWrite& job);
@@ -176,6 +178,7 @@ class Storer {
   Counter& corrupt_chunks_;
   Counter& faults_;
   Counter& left_out_bytes_;
+  Gauge& unwritten_bytes_;
   Counter& not_admitted_bytes_;
   Gauge& pinned_gauge_;
   Gauge& chunks_;
@@ -185,6 +188,8 @@ class Storer {
   FreeSpace free_space_;
   ReadAheadGrace grace_;
   WriteQueue writes_;
+  const std::uint64_t memory_bytes_;
+  KeptPieces kept_pieces_;
   std::optional<Admission> admission_;
   SetAside set_aside_;
   std::function<void(const VersionPtr&)> on_stored_;

@@ -68,9 +68,9 @@ Result<std::uint64_t> ThreadWriter::write_now(const ChunkWrite& write) {
   const auto fill = [&]() -> Result<std::uint64_t> {
     RC_ASSIGN(const UniqueFd fd, files_.open(temp, O_WRONLY | O_CREAT | O_EXCL, 0600));
     RC_TRY(files_.write_all(fd.get(), write.data, 0));
-    const auto marked = files_.set_attribute(
-        fd.get(), ChunkStore::kIdentityAttribute,
-        ChunkStore::identity(write.version, write.range, write.whole_checksum));
+    const auto marked =
+        files_.set_attribute(fd.get(), ChunkStore::kIdentityAttribute,
+                             ChunkStore::identity(write.version, write.range, write.checksum));
     if (!marked && marked.error().code != ErrorCode::kUnsupported) return marked.error();
     if (store_.durability() == Durability::kStrict) RC_TRY(files_.sync(fd.get()));
     RC_ASSIGN(const FileSystem::Status status, files_.status(fd.get()));

@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -39,6 +40,11 @@ std::uint32_t block_checksum(const void* data, std::size_t size) {
   return static_cast<std::uint32_t>(XXH3_64bits(data, size));
 }
 
+std::uint64_t chunk_checksum(std::span<const std::uint32_t> blocks) {
+  static_assert(std::endian::native == std::endian::little, "as the manifest has them");
+  return XXH3_64bits(blocks.data(), blocks.size_bytes());
+}
+
 Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const BlockTable& blocks,
                            BlockSpan span,
                            const std::function<void(std::span<const std::byte>)>& proved) {
@@ -49,22 +55,16 @@ Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const Blo
   });
 }
 
-Result<MeasuredChunk> measure_chunk(FileSystem& files, int fd, ByteRange chunk) {
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> whole(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  XXH3_64bits_reset(whole.get());
-  MeasuredChunk measured;
-  RC_ASSIGN(
-      const bool complete,
-      for_each_block(files, fd, chunk, {0, block_count(chunk)},
-                     [&](std::size_t, std::span<std::byte> bytes) {
-                       XXH3_64bits_update(whole.get(), bytes.data(), bytes.size());
-                       measured.checksums.push_back(block_checksum(bytes.data(), bytes.size()));
-                       return true;
-                     }));
+Result<std::vector<std::uint32_t>> measure_chunk(FileSystem& files, int fd, ByteRange chunk) {
+  std::vector<std::uint32_t> checksums;
+  RC_ASSIGN(const bool complete,
+            for_each_block(files, fd, chunk, {0, block_count(chunk)},
+                           [&](std::size_t, std::span<std::byte> bytes) {
+                             checksums.push_back(block_checksum(bytes.data(), bytes.size()));
+                             return true;
+                           }));
   if (!complete) return Error(ErrorCode::kCorrupt, "a chunk file ends too early");
-  measured.whole_checksum = XXH3_64bits_digest(whole.get());
-  return measured;
+  return checksums;
 }
 
 }  // namespace rangecache::cache

@@ -28,12 +28,8 @@ Result<bool> verify_blocks(FileSystem& files, int fd, ByteRange chunk, const Blo
                            BlockSpan span,
                            const std::function<void(std::span<const std::byte>)>& proved = nullptr);
 
-/// What a chunk file's bytes are, whatever they should be.
-struct MeasuredChunk {
-  std::vector<std::uint32_t> checksums;  ///< block_checksum() of each block
-  std::uint64_t whole_checksum = 0;      ///< XXH3-64 of all bytes
-};
-/// Reads the whole file. kCorrupt: it is shorter than the chunk.
-Result<MeasuredChunk> measure_chunk(FileSystem& files, int fd, ByteRange chunk);
+/// The checksum of each block as the file is, whatever it should be. Reads all of it. kCorrupt: it
+/// is shorter than the chunk.
+Result<std::vector<std::uint32_t>> measure_chunk(FileSystem& files, int fd, ByteRange chunk);
 
 }  // namespace rangecache::cache

@@ -247,6 +247,7 @@ void Version::carry_out(Effects effects) {
     for (const FlightPtr& flight : effects.start) start_fetch(flight);
     for (auto& piece : effects.store) context_.storer.store(shared_from_this(), std::move(piece));
     for (const auto& wanted : effects.open) open_chunk(wanted, next);
+    for (const auto& used : effects.used) context_.open_chunks.note_use(*used.chunk, used.part);
     // Before any reader hears that its version is gone: its next open must get the new one.
     if (effects.changed) context_.changed(shared_from_this());
     for (auto& finished : effects.finished) finish(*finished.read, std::move(finished.result));
@@ -333,10 +334,10 @@ FetchSink::Verdict Version::take(const FlightPtr& flight, std::span<const std::b
 
 // --- chunks -----------------------------------------------------------------------------------
 
-void Version::piece_stored(const Piece& piece, ChunkPtr chunk) {
+bool Version::piece_stored(const Piece& piece, ChunkPtr chunk) {
   MutexLock lock(mu_);
   cached_bytes_ += chunk->range.size();
-  coalescer_.piece_stored(piece, std::move(chunk));
+  return coalescer_.piece_stored(piece, std::move(chunk));
 }
 
 void Version::piece_dropped(const Piece& piece) {

@@ -111,7 +111,7 @@ class Version : public std::enable_shared_from_this<Version> {
   void attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer);
 
   // For the store thread.
-  void piece_stored(const Piece& piece, ChunkPtr chunk) EXCLUDES(mu_);
+  bool piece_stored(const Piece& piece, ChunkPtr chunk) EXCLUDES(mu_);  ///< see Coalescer
   void piece_dropped(const Piece& piece) EXCLUDES(mu_);
   void insert_chunk(ChunkPtr chunk) EXCLUDES(mu_);
   /// Only if nothing of its range is on disk, in memory or under way. True if it is in the tree.

@@ -41,7 +41,7 @@ void WriteQueue::done(const PieceWrite& write) {
 }
 
 void WriteQueue::look() {
-  const std::uint64_t backlog = waiting_bytes_ + writing_bytes_;
+  const std::uint64_t backlog = backlog_bytes();
   if (backlog < memory_bytes_ / 2) {
     full_since_ns_.reset();
     if (behind_ && backlog < memory_bytes_ / 4) {

@@ -17,7 +17,8 @@ namespace rangecache::cache {
 struct PieceWrite {
   VersionPtr version;
   std::shared_ptr<Piece> piece;
-  std::uint64_t charge = 0;  ///< of the ledger; 0 until it has room
+  std::uint64_t charge = 0;             ///< of the ledger; 0 until it has room
+  std::shared_ptr<const void> counted;  ///< among what is not written, as long as a copy lives
 };
 
 /// Pieces that wait for the disk. So much is with the writer at a time, and the rest waits here,
@@ -42,6 +43,7 @@ class WriteQueue {
   /// What is given up now; mostly nothing.
   std::vector<PieceWrite> give_up();
   bool behind() const { return behind_; }
+  std::uint64_t backlog_bytes() const { return waiting_bytes_ + writing_bytes_; }
   /// From now on all goes to the writer.
   void drain() { draining_ = true; }
 

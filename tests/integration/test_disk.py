@@ -94,7 +94,7 @@ class TroubledDisk(IntegrationTest):
             return self.server.body_bytes() == 0
         wait_until(all_is_kept, "all is read from the cache", 60)
         # What came from memory may still have to be written.
-        wait_until(lambda: self.mount.metric("rangecache_memory_bytes") == 0, "all is written", 60)
+        wait_until(lambda: self.mount.metric("rangecache_unwritten_bytes") == 0, "all is written", 60)
 
     def test_others_fill_it_and_leave_again(self):
         self.read_until_kept()

@@ -218,7 +218,7 @@ class Passthrough(IntegrationTest):
     def complete(self, mount):
         """Reads the file, and waits until it is one chunk."""
         self.assertEqual(self.sum, sha256_of(mount.path("file.bin")))
-        wait_until(lambda: mount.metric("rangecache_memory_bytes") == 0
+        wait_until(lambda: mount.metric("rangecache_unwritten_bytes") == 0
                    and mount.metric("rangecache_chunks") == 1, "its chunks are one file")
 
     @staticmethod

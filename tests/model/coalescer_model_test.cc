@@ -53,7 +53,7 @@ class World {
   void step() {
     ++now_;
     time_out();
-    switch (pick(14)) {
+    switch (pick(15)) {
       case 0:
       case 1:
         begin_read();
@@ -88,6 +88,9 @@ class World {
       case 13:
         find_on_disk();
         break;
+      case 14:
+        drop_kept();
+        break;
     }
     check();
   }
@@ -107,6 +110,7 @@ class World {
     EXPECT_TRUE(reads_.empty()) << reads_.size() << " readers were never served";
     EXPECT_TRUE(coalescer_.flights().empty());
     while (!to_store_.empty()) store();
+    while (!kept_.empty()) drop_kept();
     EXPECT_TRUE(coalescer_.pieces().empty()) << "bytes stay in memory that nobody waits for";
   }
 
@@ -302,8 +306,16 @@ class World {
     if (pick(5) == 0) return coalescer_.piece_dropped(*piece);
     ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
     EXPECT_EQ(chunk->blocks.count(), (chunk->range.size() + kBlockSize - 1) / kBlockSize);
-    coalescer_.piece_stored(*piece, chunk);
+    if (coalescer_.piece_stored(*piece, chunk)) kept_.push_back(piece);
     chunks_.push_back(chunk);
+  }
+
+  /// Mostly one that readers have not had yet, but they may have had it, or its chunk may be gone.
+  void drop_kept() {
+    if (kept_.empty()) return;
+    const auto piece = kept_[pick(kept_.size())];
+    std::erase(kept_, piece);
+    coalescer_.piece_dropped(*piece);
   }
 
   void evict() {
@@ -344,6 +356,8 @@ class World {
                          .answers = settling_ || pick(15) != 0,
                          .deadline = now_ + kFetchTimeout});
     for (auto& piece : effects.store) to_store_.push_back(std::move(piece));
+    for (const auto& used : effects.used)
+      EXPECT_TRUE(used.chunk->range.contains(used.part)) << "another chunk counts as used";
     for (auto& wanted : effects.open) wanted_.push_back(std::move(wanted));
     for (auto& finished : effects.finished) {
       ASSERT_EQ(reads_.erase(finished.read), 1u) << "a read finished twice";
@@ -403,6 +417,7 @@ class World {
   std::vector<Active> active_;
   std::map<FlightPtr, std::uint64_t> active_end_;
   std::deque<std::shared_ptr<Piece>> to_store_;
+  std::vector<std::shared_ptr<Piece>> kept_;  // stored, and in memory, too
   std::deque<Effects::ChunkWanted> wanted_;
   std::vector<ChunkPtr> chunks_;
   std::set<ReadPtr> reads_, gave_up_, may_fail_;

@@ -115,7 +115,9 @@ class CacheHarness {
   }
   /// Returns when all that was fetched is in files, or was left out. No file may be open.
   void finish_writes() const {
-    while (metric("rangecache_memory_bytes") != 0) std::this_thread::yield();
+    // In this order: a flight has handed over what it brought when it counts no more.
+    while (metric("rangecache_flights") != 0 || metric("rangecache_unwritten_bytes") != 0)
+      std::this_thread::yield();
   }
   double metric(const std::string& name) const {
     for (const auto& sample : metrics_->samples())

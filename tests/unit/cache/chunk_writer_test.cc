@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <atomic>
@@ -60,7 +59,7 @@ class ChunkWriterTest : public TempDirectoryTest, public testing::WithParamInter
     write.range = range;
     write.data = *bytes;
     write.owner = bytes;
-    write.whole_checksum = checksum(*bytes);
+    write.checksum = checksum(*bytes);
     write.done = std::move(done);
     return write;
   }
@@ -134,7 +133,7 @@ TEST_P(ChunkWriterTest, LargeChunksGoPastThePageCache) {
     const auto misplaced = reinterpret_cast<std::uintptr_t>(all->data()) % 4096;
     ChunkWrite wanted = chunk({0, size}, all, nullptr);
     wanted.data = std::span(*all).subspan((4096 - misplaced) % 4096, size);
-    wanted.whole_checksum = XXH3_64bits(wanted.data.data(), size);
+    wanted.checksum = checksum(wanted.data);
     std::promise<bool> written;
     wanted.done = [&](Result<std::uint64_t> done) { written.set_value(done.has_value()); };
     const auto data = wanted.data;

@@ -145,8 +145,9 @@ TEST_F(GroupsTest, PinnedObjectsOutliveEverythingElse) {
   EXPECT_TRUE(cache.disk_within(16 * kMiB));
 
   ASSERT_TRUE(cache.cache().pins().remove("http://fake/a/", ""));
-  for (int round = 0; round < 2; ++round) read_all(cache, "b/");
-  EXPECT_LT(used("a/"), kSize) << "unpinned, they go as others do";
+  // Those that merging or a late write let count as used more often stay for a round more.
+  for (int round = 0; round < 10 && used("a/") > 0; ++round) read_all(cache, "b/");
+  EXPECT_EQ(used("a/"), 0u) << "unpinned, they go as others do";
 }
 
 TEST_F(GroupsTest, PinsCannotFillTheCache) {

@@ -3,12 +3,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -67,8 +68,12 @@ class TempDirectoryTest : public testing::Test {
       (*bytes)[i] = static_cast<std::byte>(((i + seed) * 0x9e3779b97f4a7c15ULL) >> 56);
     return bytes;
   }
-  static std::uint64_t checksum(const std::vector<std::byte>& bytes) {
-    return XXH3_64bits(bytes.data(), bytes.size());
+  static std::uint64_t checksum(std::span<const std::byte> bytes) {
+    std::vector<std::uint32_t> blocks;
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min<std::size_t>(bytes.size(), kBlockSize)))
+      blocks.push_back(
+          block_checksum(bytes.data(), std::min<std::size_t>(bytes.size(), kBlockSize)));
+    return chunk_checksum(blocks);
   }
 
   std::filesystem::path root_;

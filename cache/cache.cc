@@ -138,6 +138,7 @@ ReadAhead::Options Cache::read_ahead_options() const {
   ReadAhead::Options options;
   options.max_window = std::min<std::uint64_t>(
       {options.max_window, options_.memory_bytes / 4, options_.size_bytes / 8});
+  options.whole_size = std::min(options_.fetch_whole_bytes, options_.size_bytes / 2);
   return options;
 }
 

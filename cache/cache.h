@@ -53,6 +53,7 @@ struct CacheOptions {
   std::chrono::milliseconds merge_settle_time{1000};
   Scrubber::Options scrubbing;
   std::uint64_t keep_free_bytes = 0;   ///< free disk space that is left to others; 0: no floor
+  std::uint64_t fetch_whole_bytes = 0; ///< see ReadAhead::Options::whole_size
   std::int64_t look_after_ms = 1'000;  ///< how often the disk is looked after, in real time
 };
 
@@ -73,6 +74,7 @@ class Cache {
   Scrubber& scrubber() { return *scrubber_; }
   Pins& pins() { return *pins_; }
   const CacheOptions& options() const { return options_; }
+  const Clock& clock() const { return clock_; }
   std::uint64_t disk_used() const { return ledger_->used(); }
   std::vector<EvictionGroups::Use> quotas() const { return groups_->quotas(); }
 

@@ -15,6 +15,8 @@ constexpr std::uint64_t kMaxStrides = 32;
 /// Of a large window so much is asked for at a time: the rest stays on its way, so that the pipe
 /// is always full. Larger steps leave connections without work (docs/decisions/0010).
 constexpr std::uint64_t kStep = 8 << 20;
+/// How fast a stream is read is measured over this time or more.
+constexpr std::int64_t kMeasure_ns = 10'000'000;
 
 /// Whether `read` begins where `before` ended. Readers that do not care for pages may begin in its
 /// last.
@@ -25,13 +27,13 @@ bool follows(ByteRange before, ByteRange read) {
 
 }  // namespace
 
-std::vector<ByteRange> ReadAhead::next(ByteRange read) {
+std::vector<ByteRange> ReadAhead::next(ByteRange read, const ReadConditions& conditions) {
   ++clock_;
   if (Stream* stream = stream_of(read)) {
     stream->used = clock_;
-    return go_on(*stream, read);
+    return go_on(*stream, read, conditions);
   }
-  return stray(read);
+  return stray(read, conditions);
 }
 
 bool ReadAhead::joins(const Stream& stream, ByteRange read) const {
@@ -58,9 +60,11 @@ ReadAhead::Stream* ReadAhead::stream_of(ByteRange read) {
   return best;
 }
 
-std::vector<ByteRange> ReadAhead::go_on(Stream& stream, ByteRange read) {
+std::vector<ByteRange> ReadAhead::go_on(Stream& stream, ByteRange read,
+                                        const ReadConditions& conditions) {
   const ByteRange before = stream.covered;
   if (!before.contains(read)) stream.bytes += read.size();
+  measure(stream, conditions.now_ns);
   stream.covered = {std::min(before.begin, read.begin), std::max(before.end, read.end)};
   const bool up = stream.covered.end > before.end, down = stream.covered.begin < before.begin;
   if (stream.direction == Direction::kUnknown) {
@@ -74,16 +78,39 @@ std::vector<ByteRange> ReadAhead::go_on(Stream& stream, ByteRange read) {
     }
   }
   if (stream.direction == Direction::kForward ? !up : !down) return {};
-  return ahead_of(stream);
+  return ahead_of(stream, conditions);
 }
 
 std::uint64_t ReadAhead::enough_ahead(const Stream& stream) {
   return stream.window - std::min(stream.window / 2, kStep);
 }
 
-std::vector<ByteRange> ReadAhead::ahead_of(Stream& stream) {
-  const std::uint64_t window =
-      std::min(std::max(kFactor * stream.bytes, kMinWindow), options_.max_window);
+/// Quick to believe that a stream is fast, and slow to believe that it is not: readers pause.
+void ReadAhead::measure(Stream& stream, std::int64_t now_ns) {
+  const std::int64_t passed = now_ns - stream.measured_ns;
+  if (passed < kMeasure_ns) return;
+  if (stream.measured_ns > 0) {
+    const double now = static_cast<double>(stream.bytes - stream.measured_bytes) /
+                       static_cast<double>(passed);
+    stream.bytes_per_ns = std::max(now, (3 * stream.bytes_per_ns + now) / 4);
+  }
+  stream.measured_ns = now_ns;
+  stream.measured_bytes = stream.bytes;
+}
+
+/// What a reader takes while a part comes has to be on its way (Little's law). Twice that: one
+/// that the window itself holds back finds it wider at each step, until it does not any more.
+std::uint64_t ReadAhead::window_of(const Stream& stream, const ReadConditions& conditions) const {
+  std::uint64_t needed = kUsualWindow;
+  if (conditions.part_ns > 0 && stream.bytes_per_ns > 0) {
+    const double on_the_way = stream.bytes_per_ns * static_cast<double>(conditions.part_ns);
+    needed = std::max(kSteadyWindow, static_cast<std::uint64_t>(2 * on_the_way));
+  }
+  return std::min({std::max(kFactor * stream.bytes, kMinWindow), needed, options_.max_window});
+}
+
+std::vector<ByteRange> ReadAhead::ahead_of(Stream& stream, const ReadConditions& conditions) {
+  const std::uint64_t window = window_of(stream, conditions);
   if (stream.direction == Direction::kForward) {
     const std::uint64_t at = stream.covered.end;
     stream.frontier = std::max(stream.frontier, at);
@@ -107,7 +134,7 @@ std::vector<ByteRange> ReadAhead::ahead_of(Stream& stream) {
   return {};
 }
 
-std::vector<ByteRange> ReadAhead::stray(ByteRange read) {
+std::vector<ByteRange> ReadAhead::stray(ByteRange read, const ReadConditions& conditions) {
   if (streams_.size() < kMaxStreams) {
     streams_.emplace_back();
   } else {
@@ -120,6 +147,11 @@ std::vector<ByteRange> ReadAhead::stray(ByteRange read) {
   streams_.back().covered = read;
   streams_.back().bytes = read.size();
   streams_.back().used = clock_;
+
+  const std::uint64_t object_size = conditions.object_size;
+  if (object_size > 0 && object_size <= options_.whole_size && strays_ < kReadsToWhole &&
+      ++strays_ == kReadsToWhole)
+    return {{0, object_size}};
 
   std::vector<ByteRange> ahead = strides(read);
   const auto dense = regions_.touched(read);

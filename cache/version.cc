@@ -14,7 +14,9 @@ namespace rangecache::cache {
 class Version::FlightSink final : public FetchSink {
  public:
   FlightSink(VersionPtr version, FlightPtr flight)
-      : version_(std::move(version)), flight_(std::move(flight)) {
+      : version_(std::move(version)),
+        flight_(std::move(flight)),
+        started_ns_(version_->context_.clock.monotonic_ns()) {
     version_->context_.flights.add(1);
   }
   ~FlightSink() override { version_->context_.flights.add(-1); }
@@ -37,6 +39,8 @@ class Version::FlightSink final : public FetchSink {
     Effects effects;
     {
       MutexLock lock(version_->mu_);
+      if (result)
+        version_->note_duration(*flight_, version_->context_.clock.monotonic_ns() - started_ns_);
       version_->coalescer_.flight_done(flight_, result, effects);
     }
     version_->carry_out(std::move(effects));
@@ -45,6 +49,7 @@ class Version::FlightSink final : public FetchSink {
  private:
   const VersionPtr version_;
   const FlightPtr flight_;
+  const std::int64_t started_ns_;
 };
 
 /// Keeps the file of an object that the kernel reads by itself, and counts it.
@@ -295,6 +300,13 @@ void Version::attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer
   }
   if (cancel) transfer->cancel();
   if (resume) transfer->resume();
+}
+
+/// Short fetches are quicker than parts, and the last of an object may be short.
+void Version::note_duration(const Flight& flight, std::int64_t ns) {
+  if (flight.range.size() < kPieceSize || flight.whole_body) return;
+  const std::int64_t before = part_ns();
+  part_ns_.store(before == 0 ? ns : (3 * before + ns) / 4, std::memory_order_relaxed);
 }
 
 Version::Adopted Version::adopt(ByteRange range, Priority priority) {

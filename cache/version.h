@@ -98,6 +98,9 @@ class Version : public std::enable_shared_from_this<Version> {
   /// as long as can be. Empty if that byte is in no file, or was not read since the start. Nothing
   /// is fetched, and no bytes are read. Counts as one use of each chunk.
   std::vector<FilePart> file_parts(std::uint64_t offset, std::size_t limit) EXCLUDES(mu_);
+  /// How long a fetch of a piece or more took of late, from asking for it until all of it was there;
+  /// 0: there was none.
+  std::int64_t part_ns() const { return part_ns_.load(std::memory_order_relaxed); }
   /// How many slices of whole_file() there are.
   std::int64_t passthrough_opens() const { return passthrough_opens_.load(); }
 
@@ -148,6 +151,7 @@ class Version : public std::enable_shared_from_this<Version> {
   void carry_out(Effects effects);
   void start_fetch(const FlightPtr& flight);
   void open_chunk(const Effects::ChunkWanted& wanted, Effects& next);
+  void note_duration(const Flight& flight, std::int64_t ns) REQUIRES(mu_);
   void finish(Read& read, Result<Slices> result);
   bool read_cached(const Read& read, Slices& slices);
   FetchSink::Verdict take(const FlightPtr& flight, std::span<const std::byte> data);
@@ -158,6 +162,7 @@ class Version : public std::enable_shared_from_this<Version> {
   const bool no_store_;
   std::atomic<std::uint64_t> cached_bytes_{0};
   std::atomic<std::int64_t> passthrough_opens_{0};
+  std::atomic<std::int64_t> part_ns_{0};
 
   mutable Mutex mu_;
   Heard heard_ GUARDED_BY(mu_);

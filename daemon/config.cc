@@ -20,7 +20,7 @@ namespace {
 /// Options as typed; checked by to_config().
 struct Raw {
   std::string config_file, cache_dir, cache_size, keep_free,
-      scrub_rate = "4MiB", merge_rate = "64MiB", memory_limit = "256MiB", socket,
+      scrub_rate = "4MiB", merge_rate = "64MiB", fetch_whole = "0", memory_limit = "256MiB", socket,
       log_level = "info", log_file, freshness, stale_if_error = "0s", eviction = "s3fifo",
       durability = "none", admission = "all", writer = "auto", urls, connect_timeout = "10s",
       timeout = "30s", ca_file, proxy;
@@ -92,6 +92,11 @@ void declare(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_option("--scrub-rate", raw.scrub_rate,
                  "How fast the background verifies what is cached, a second; 0: never")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  app.add_option("--fetch-whole", raw.fetch_whole,
+                 "Objects up to this size are fetched whole once they are read at random: "
+                 "databases are quicker, and cost more transfer; 0: none")
       ->type_name("SIZE")
       ->capture_default_str();
   app.add_option("--merge-rate", raw.merge_rate,
@@ -321,6 +326,7 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
   RC_ASSIGN(config.cache.scrubbing.bytes_per_second, size_option("scrub-rate", raw.scrub_rate, 0));
   RC_ASSIGN(config.cache.merge_bytes_per_second, size_option("merge-rate", raw.merge_rate, 0));
+  RC_ASSIGN(config.cache.fetch_whole_bytes, size_option("fetch-whole", raw.fetch_whole, 0));
   RC_TRY(read_connection(raw, config.each_origin));
   DefaultFreshness freshness;
   RC_ASSIGN(freshness.http, policy_option(raw, "http"));

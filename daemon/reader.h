@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/read_ticket.h"
 #include "cache/cache.h"
 
@@ -14,7 +15,8 @@ class Reader {
  public:
   Reader(cache::SnapshotPtr snapshot, cache::Cache& cache)
       : snapshot_(std::move(snapshot)),
-        read_ahead_(snapshot_->read_ahead(cache.read_ahead_options())) {
+        read_ahead_(snapshot_->read_ahead(cache.read_ahead_options())),
+        clock_(cache.clock()) {
     cache.directory_read_ahead().opened(*snapshot_);
   }
 
@@ -22,13 +24,20 @@ class Reader {
 
   ReadTicket read(ByteRange range, Callback<Slices> done) {
     ReadTicket ticket = snapshot_->read(range, std::move(done));
-    for (const ByteRange ahead : read_ahead_->next(range)) snapshot_->prefetch(ahead);
+    for (const ByteRange ahead : read_ahead_->next(range, conditions())) snapshot_->prefetch(ahead);
     return ticket;
   }
 
  private:
+  cache::ReadConditions conditions() const {
+    const cache::VersionPtr version = snapshot_->version();
+    if (!version) return {};
+    return {version->size(), clock_.monotonic_ns(), version->part_ns()};
+  }
+
   const cache::SnapshotPtr snapshot_;
   const std::shared_ptr<cache::SharedReadAhead> read_ahead_;
+  const Clock& clock_;
 };
 
 }  // namespace rangecache::daemon

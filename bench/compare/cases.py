@@ -40,6 +40,7 @@ class Case:
     also: tuple = ()                 # figures that are shown, too
     needs: str = ""                  # a program that does the work
     complete: bool = False           # everything is read once before, and the page cache dropped
+    partly: bool = False             # the first three quarters of large.bin are, instead
     restart: bool = False            # and the program started anew
     asked: Callable = lambda scale: 0  # bytes that the program reads; 0: not compared
 
@@ -54,6 +55,17 @@ def _rate(name, size_mib):
         figures["mb_s"] = size_mib(scale) * w.MIB / 1e6 / figures["seconds"]
         return figures
     return work
+
+
+def _three_quarters(contender, scale):
+    """Of an object that is not complete, and so never is one file."""
+    amount = _large(scale) // 4 * 3
+    return {"mb_s": amount / 1e6 / w.timed(lambda: w.read_through(contender.path("large.bin"), end=amount))}
+
+
+def _stream_twice(contender, scale):
+    w.read_through(contender.path("large.bin"))
+    return _stream(contender, scale)
 
 
 def _fio(pattern, block, jobs, warm):
@@ -102,7 +114,7 @@ CASES = (
          _fio_cold("read", 4, False), "mb_s", "MB/s", more_is_better=True, asked=_large, needs="fio"),
     Case("cold fio read 256 KiB direct, 1 job, far", "far", (c.Rangecache, c.Rclone),
          _fio_cold("read", 1, True), "mb_s", "MB/s", more_is_better=True, asked=_large, needs="fio"),
-    Case("cold fio randread 256 KiB, 4 jobs, far", "far", (c.Rangecache, c.Rclone),
+    Case("cold fio randread 256 KiB, 4 jobs, far", "far", (c.Rangecache, c.RangecacheFetchWhole, c.Rclone),
          _fio_cold("randread", 4, False), "mb_s", "MB/s", more_is_better=True,
          asked=lambda scale: 64 * w.MIB, needs="fio"),
     Case("open and first 4 KiB, far", "far", MOUNTS + (c.NginxSlice,),
@@ -119,7 +131,10 @@ CASES = (
     # httpdirfs takes four minutes for this one.
     Case("small files, 16 readers, far", "far", (c.Curl16, c.Rangecache, c.Rclone), _small(lambda s: s.small, 16),
          "seconds", "s", asked=lambda scale: scale.small * 64 * w.KIB),
-    Case("300 look-ups in SQLite, far", "far", MOUNTS,
+    Case("64 readers of one cold file, near", "near", (c.Rangecache,),
+         lambda contender, _: w.mixed_readers(contender, "shared.bin", 64), "seconds", "s",
+         asked=lambda scale: scale.shared_mib * w.MIB),
+    Case("300 look-ups in SQLite, far", "far", (c.Rangecache, c.RangecacheFetchWhole, c.Rclone, c.Httpdirfs),
          lambda contender, scale: w.index_lookups(contender, "rows.db", scale.rows), "origin_mb",
          "MB moved", also=("seconds",)),
     Case("grep -r, 100 files, far", "far", MOUNTS, _app("grep", "-rc", "x", "{}tree/00"), "seconds", "s",
@@ -128,6 +143,8 @@ CASES = (
          "origin_mb", "MB moved", also=("seconds",), needs="unzip"),
     Case("ffprobe of a film, far", "far", MOUNTS, _app("ffprobe", "{}film.mp4"), "origin_mb", "MB moved",
          also=("seconds",), needs="ffprobe"),
+    Case("partly cached, sequential", "near", (c.Native,) + MOUNTS, _three_quarters, "mb_s", "MB/s",
+         more_is_better=True, partly=True),
     Case("complete, sequential", "near", CACHED, _stream, "mb_s",
          "MB/s", more_is_better=True, complete=True),
     Case("complete, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, False), "iops",
@@ -136,6 +153,7 @@ CASES = (
          "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("complete, sequential 256 KiB, 4 jobs", "near", CACHED, _fio("read", "256k", 4, False),
          "mb_s", "MB/s", more_is_better=True, complete=True, needs="fio"),
+    Case("hot, sequential", "near", CACHED, _stream_twice, "mb_s", "MB/s", more_is_better=True, complete=True),
     Case("hot, random 4 KiB, 1 job", "near", CACHED, _fio("randread", "4k", 1, True), "iops",
          "reads/s", more_is_better=True, complete=True, needs="fio"),
     Case("hot, random 4 KiB, 8 jobs", "near", CACHED, _fio("randread", "4k", 8, True), "iops",

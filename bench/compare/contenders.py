@@ -122,6 +122,7 @@ class Rangecache(Contender):
     def command(self, origin):
         source = (["--endpoint-url", origin.endpoint, f"s3://{origin.bucket}"] if origin.bucket
                   else [origin.url])
+        self.origin_url = origin.url
         return [os.path.join(self.build, "daemon/rangecached"), "--cache-dir", self.make("cache"),
                 "--socket", self.socket, "--cache-size", "8GiB", "--keep-free", "0", "--freshness",
                 "ttl=1h", "--merge-rate", "1GiB", "--log-level", "error", *self.options, *source,
@@ -136,10 +137,15 @@ class Rangecache(Contender):
                 return float(line.split()[1])
         return 0
 
+    def read_by_library(self, name):
+        """cachectl reads through the client library."""
+        subprocess.run([os.path.join(self.build, "cachectl/cachectl"), "--socket", self.socket, "cat",
+                        self.origin_url + name], check=True, stdout=subprocess.DEVNULL)
+
     def complete(self):
         end = time.monotonic() + 60
         while time.monotonic() < end:  # until nothing is written or joined any more
-            if not self.metric("rangecache_memory_bytes") and not self.metric("rangecache_merging_objects"):
+            if not self.metric("rangecache_unwritten_bytes") and not self.metric("rangecache_merging_objects"):
                 return
             time.sleep(0.1)
 
@@ -147,6 +153,11 @@ class Rangecache(Contender):
 class RangecacheWithoutPassthrough(Rangecache):
     name = "rangecache, no pass-through"
     options = ("--no-passthrough",)
+
+
+class RangecacheFetchWhole(Rangecache):
+    name = "rangecache --fetch-whole"
+    options = ("--fetch-whole", "1GiB")
 
 
 class Rclone(Contender):
@@ -278,5 +289,6 @@ class Native(Contender):
         return []
 
 
-ALL = (Native, Curl, Curl16, Aria2, Rangecache, RangecacheWithoutPassthrough, Rclone, Httpdirfs,
+ALL = (Native, Curl, Curl16, Aria2, Rangecache, RangecacheWithoutPassthrough,
+       RangecacheFetchWhole, Rclone, Httpdirfs,
        NginxSlice, S3fs)

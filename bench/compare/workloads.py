@@ -28,9 +28,9 @@ def timed(action):
     return time.perf_counter() - began
 
 
-def read_through(path, block=MIB):
+def read_through(path, block=MIB, end=None):
     with open(path, "rb", buffering=0) as file:
-        while file.read(block):
+        while (end is None or file.tell() < end) and file.read(block):
             pass
 
 
@@ -118,6 +118,16 @@ def together(count, work):
 
 def many_readers(contender, name, readers=16):
     return {"seconds": together(readers, lambda _: read_through(contender.path(name)))}
+
+
+def mixed_readers(contender, name, readers):
+    """Half of them through the mount, half through the client library."""
+    def read(number):
+        if number % 2:
+            contender.read_by_library(name)
+        else:
+            read_through(contender.path(name))
+    return {"seconds": together(readers, read)}
 
 
 def walk(contender, name, files):

@@ -35,6 +35,50 @@ TEST(ReadAhead, OneReadAsksForNothing) {
   EXPECT_THAT(ahead.next({0, 4096}), IsEmpty()) << "the same again says nothing either";
 }
 
+TEST(ReadAhead, ASmallObjectThatIsReadAtRandomIsFetchedWholeOnce) {
+  constexpr std::uint64_t kWhole = 100 * kMiB;
+  for (const std::uint64_t size : {std::uint64_t{0}, kWhole, kWhole + 1}) {
+    ReadAhead ahead({.whole_size = kWhole});
+    int wholes = 0, reads = 0;
+    for (const std::uint64_t at : {90, 20, 70, 50, 10, 35, 60, 5}) {
+      ++reads;
+      for (const ByteRange range : ahead.next(ByteRange::at(at * kMiB, 4096), {.object_size = size})) {
+        EXPECT_EQ(range, (ByteRange{0, kWhole}));
+        EXPECT_EQ(reads, ReadAhead::kReadsToWhole);
+        ++wholes;
+      }
+    }
+    EXPECT_EQ(wholes, size == kWhole ? 1 : 0) << size;
+  }
+}
+
+/// Reads a stream at `bytes_per_s`; returns the window that it has in the end.
+std::uint64_t steady_window(std::uint64_t bytes_per_s, std::int64_t part_ns) {
+  constexpr std::uint64_t kBlock = 128 * kKiB;
+  ReadAhead ahead({});
+  std::uint64_t frontier = 0, window = 0;
+  for (std::uint64_t at = 0; at < 512 * kMiB; at += kBlock) {
+    const auto now_ns = static_cast<std::int64_t>(1 + at * 1'000'000'000 / bytes_per_s);
+    for (const ByteRange range :
+         ahead.next(ByteRange::at(at, kBlock), {.now_ns = now_ns, .part_ns = part_ns}))
+      frontier = std::max(frontier, range.end);
+    window = frontier - at - kBlock;
+  }
+  return window;
+}
+
+TEST(ReadAhead, AWindowFollowsWhatItsReaderTakesWhileAPartComes) {
+  constexpr std::int64_t kMs = 1'000'000;
+  EXPECT_LE(steady_window(2 * kMiB, 70 * kMs), 8 * kMiB) << "a film";
+  const std::uint64_t fast = steady_window(700 * kMiB, 70 * kMs);
+  EXPECT_GT(fast, 80 * kMiB) << "49 MiB are read while a part comes";
+  EXPECT_LE(fast, 100 * kMiB);
+  EXPECT_GT(steady_window(1000 * kMiB, 300 * kMs), 200 * kMiB);
+  const std::uint64_t unknown = steady_window(1000 * kMiB, 0);
+  EXPECT_GT(unknown, 50 * kMiB);
+  EXPECT_LE(unknown, ReadAhead::kUsualWindow);
+}
+
 TEST(ReadAhead, AStreamIsReadAheadUpToTheLimit) {
   ReadAhead ahead({.max_window = 16 * kMiB});
   EXPECT_GE(stream(ahead, 0, kMiB, 128 * kKiB), 3 * kMiB);

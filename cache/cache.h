@@ -52,9 +52,9 @@ struct CacheOptions {
   std::uint64_t merge_burst_bytes = 1 << 30;        ///< see Merger::Options
   std::chrono::milliseconds merge_settle_time{1000};
   Scrubber::Options scrubbing;
-  std::uint64_t keep_free_bytes = 0;   ///< free disk space that is left to others; 0: no floor
-  std::uint64_t fetch_whole_bytes = 0; ///< see ReadAhead::Options::whole_size
-  std::int64_t look_after_ms = 1'000;  ///< how often the disk is looked after, in real time
+  std::uint64_t keep_free_bytes = 0;    ///< free disk space that is left to others; 0: no floor
+  std::uint64_t fetch_whole_bytes = 0;  ///< see ReadAhead::Options::whole_size
+  std::int64_t look_after_ms = 1'000;   ///< how often the disk is looked after, in real time
 };
 
 /// The smallest limits that let the cache do its work.

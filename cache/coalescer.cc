@@ -215,8 +215,10 @@ FlightPtr Coalescer::add_flight(ByteRange range, Priority priority) {
 void Coalescer::prefetch(ByteRange range, Effects& effects) {
   range.end = std::min(range.end, options_.size);
   if (range.empty() || sequential_only_ || options_.single_response) return;
-  for (const PlanPart& part : plan_read(range, chunks_, pieces_, flights_)) {
+  for (PlanPart& part : plan_read(range, chunks_, pieces_, flights_)) {
     if (part.kind == PlanPart::Kind::kGap) start_flights(part.range, Priority::kReadAhead, effects);
+    if (part.kind == PlanPart::Kind::kChunk)
+      effects.warm.push_back({nullptr, std::move(part.chunk), part.range});
   }
 }
 

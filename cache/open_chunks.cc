@@ -1,5 +1,7 @@
 #include "cache/open_chunks.h"
 
+#include <fcntl.h>
+
 #include "cache/prove.h"
 #include "cache/version.h"
 
@@ -44,6 +46,14 @@ Result<Slice> OpenChunks::slice(const ChunkPtr& chunk, ByteRange part) {
   note_use(*chunk, part);
   const int fd = file->fd.get();
   return Slice{fd, part.begin - chunk->range.begin, nullptr, part.size(), std::move(file)};
+}
+
+void OpenChunks::warm(const ChunkPtr& chunk, ByteRange part) {
+  if (!breaker_.reads_allowed()) return;
+  const auto file = open(chunk);
+  if (!file) return;  // a read meets the fault again and deals with it
+  (void)::posix_fadvise((*file)->fd.get(), static_cast<off_t>(part.begin - chunk->range.begin),
+                        static_cast<off_t>(part.size()), POSIX_FADV_WILLNEED);
 }
 
 void OpenChunks::note_use(Chunk& chunk, ByteRange part) {

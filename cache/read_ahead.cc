@@ -90,8 +90,8 @@ void ReadAhead::measure(Stream& stream, std::int64_t now_ns) {
   const std::int64_t passed = now_ns - stream.measured_ns;
   if (passed < kMeasure_ns) return;
   if (stream.measured_ns > 0) {
-    const double now = static_cast<double>(stream.bytes - stream.measured_bytes) /
-                       static_cast<double>(passed);
+    const double now =
+        static_cast<double>(stream.bytes - stream.measured_bytes) / static_cast<double>(passed);
     stream.bytes_per_ns = std::max(now, (3 * stream.bytes_per_ns + now) / 4);
   }
   stream.measured_ns = now_ns;

@@ -12,8 +12,7 @@ class SharedReadAhead {
  public:
   explicit SharedReadAhead(ReadAhead::Options options) : read_ahead_(options) {}
 
-  std::vector<ByteRange> next(ByteRange read, const ReadConditions& conditions)
-      EXCLUDES(mu_) {
+  std::vector<ByteRange> next(ByteRange read, const ReadConditions& conditions) EXCLUDES(mu_) {
     MutexLock lock(mu_);
     return read_ahead_.next(read, conditions);
   }

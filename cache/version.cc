@@ -252,6 +252,7 @@ void Version::carry_out(Effects effects) {
     for (const FlightPtr& flight : effects.start) start_fetch(flight);
     for (auto& piece : effects.store) context_.storer.store(shared_from_this(), std::move(piece));
     for (const auto& wanted : effects.open) open_chunk(wanted, next);
+    for (const auto& warm : effects.warm) context_.open_chunks.warm(warm.chunk, warm.part);
     for (const auto& used : effects.used) context_.open_chunks.note_use(*used.chunk, used.part);
     // Before any reader hears that its version is gone: its next open must get the new one.
     if (effects.changed) context_.changed(shared_from_this());

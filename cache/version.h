@@ -98,8 +98,8 @@ class Version : public std::enable_shared_from_this<Version> {
   /// as long as can be. Empty if that byte is in no file, or was not read since the start. Nothing
   /// is fetched, and no bytes are read. Counts as one use of each chunk.
   std::vector<FilePart> file_parts(std::uint64_t offset, std::size_t limit) EXCLUDES(mu_);
-  /// How long a fetch of a piece or more took of late, from asking for it until all of it was there;
-  /// 0: there was none.
+  /// How long a fetch of a piece or more took of late, from asking for it until all of it was
+  /// there; 0: there was none.
   std::int64_t part_ns() const { return part_ns_.load(std::memory_order_relaxed); }
   /// How many slices of whole_file() there are.
   std::int64_t passthrough_opens() const { return passthrough_opens_.load(); }

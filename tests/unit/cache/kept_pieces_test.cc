@@ -80,5 +80,31 @@ TEST_F(KeptPiecesTest, WhatIsEvictedOnRequestLeavesTheMemoryToo) {
   EXPECT_GT(harness_->origin().fetches(), fetches);
 }
 
+TEST_F(KeptPiecesTest, OfTheRestWhatIsReadAheadComesFromTheDiskBeforeItsReader) {
+  fetch_ahead(256 * kMiB);
+  ASSERT_TRUE(harness_->open(  // nothing in memory
+      [](FakeOrigin& origin) { origin.put("a", {.size = kSize, .lifetime_s = 3600}); }));
+  const auto resident = [&](bool drop) {
+    double all = 0;
+    for (const auto& path : harness_->chunk_files()) {
+      const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      if (drop) {
+        ::fdatasync(fd.get());
+        ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
+      }
+      all += share_in_page_cache(path, std::filesystem::file_size(path));
+    }
+    return all / static_cast<double>(harness_->chunk_files().size());
+  };
+  for (int tries = 0; resident(true) > 0; ++tries) {
+    if (tries > 10'000) GTEST_SKIP() << directory_ << " is on a file system that is its page cache";
+    std::this_thread::yield();
+  }
+  const SnapshotPtr file = harness_->open_file("a").value();
+  file->version()->prefetch({0, kSize});
+  while (resident(false) < 1) std::this_thread::yield();
+  EXPECT_EQ(metric("hit_bytes_total"), 0) << "nobody has read it";
+}
+
 }  // namespace
 }  // namespace rangecache::cache

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +21,19 @@
 namespace rangecache::cache {
 
 inline constexpr std::uint64_t kMiB = 1 << 20;
+
+/// Of the file's pages, how many stand in the page cache.
+inline double share_in_page_cache(const std::string& path, std::size_t size) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  void* const map = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  EXPECT_NE(map, MAP_FAILED);
+  std::vector<unsigned char> resident((size + 4095) / 4096);
+  EXPECT_EQ(::mincore(map, size, resident.data()), 0);
+  ::munmap(map, size);
+  return static_cast<double>(std::count_if(resident.begin(), resident.end(),
+                                           [](unsigned char page) { return (page & 1) != 0; })) /
+         static_cast<double>(resident.size());
+}
 
 /// A fresh private directory for each test, gone afterwards.
 class TempDirectoryTest : public testing::Test {

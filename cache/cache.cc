@@ -171,7 +171,7 @@ void Cache::evict(const std::function<bool(const Version&)>& wanted,
                   UniqueFunction<void(Evicted)> done) {
   std::vector<VersionPtr> versions;
   for (VersionPtr& version : catalog_->versions())
-    if (version->cached_bytes() > 0 && wanted(*version)) versions.push_back(std::move(version));
+    if (wanted(*version)) versions.push_back(std::move(version));
   storer_->evict(std::move(versions), std::move(done));
 }
 

@@ -131,6 +131,7 @@ void Coalescer::finish_if_ready(const ReadPtr& read, Effects& effects) {
 void Coalescer::fail(const ReadPtr& read, const Error& error, Effects& effects) {
   if (read->finished) return;
   read->finished = true;
+  for (auto& [begin, part] : read->parts) effects.released.push_back(std::move(part.slice.owner));
   read->parts.clear();
   effects.finished.push_back({read, error});
 }
@@ -215,10 +216,8 @@ FlightPtr Coalescer::add_flight(ByteRange range, Priority priority) {
 void Coalescer::prefetch(ByteRange range, Effects& effects) {
   range.end = std::min(range.end, options_.size);
   if (range.empty() || sequential_only_ || options_.single_response) return;
-  for (PlanPart& part : plan_read(range, chunks_, pieces_, flights_)) {
+  for (const PlanPart& part : plan_read(range, chunks_, pieces_, flights_)) {
     if (part.kind == PlanPart::Kind::kGap) start_flights(part.range, Priority::kReadAhead, effects);
-    if (part.kind == PlanPart::Kind::kChunk)
-      effects.warm.push_back({nullptr, std::move(part.chunk), part.range});
   }
 }
 
@@ -331,6 +330,7 @@ Coalescer::Append Coalescer::flight_data(const FlightPtr& flight, std::span<cons
   if (taken < data.size() && flight->arrived >= flight->range.end) return Append::kNotWanted;
   if (taken == data.size()) return Append::kTaken;
   flight->taken_before_pause = taken;
+  flight->paused = true;
   return Append::kNoMemory;
 }
 
@@ -382,6 +382,7 @@ void Coalescer::release_filling(Flight& flight, bool whole, Effects& effects) {
     const std::uint64_t kept = page_down(piece->filled().end);
     if (kept <= piece->begin()) {
       pieces_.erase(piece->begin());
+      effects.released.push_back(std::move(piece));
       return;
     }
     piece->truncate(kept);

@@ -30,14 +30,16 @@ struct Effects {
   std::vector<std::shared_ptr<Transfer>> promote;  ///< a reader waits for what was read-ahead
   std::vector<std::shared_ptr<Piece>> store;       ///< sealed; answer with piece_stored/_dropped
   std::vector<ChunkWanted> open;                   ///< answer with chunk_ready/chunk_failed
-  std::vector<ChunkWanted> warm;                   ///< will be read soon
   std::vector<ChunkWanted> used;                   ///< count as used: memory had their bytes, too
   std::vector<Finished> finished;                  ///< call the reader back
-  bool changed = false;                            ///< the origin has another version now
+  /// What a read or flight held that ended early. To be dropped without the lock: memory that is
+  /// given back resumes transfers.
+  std::vector<std::shared_ptr<const void>> released;
+  bool changed = false;  ///< the origin has another version now
 
   bool empty() const {
     return start.empty() && cancel.empty() && promote.empty() && store.empty() && open.empty() &&
-           warm.empty() && used.empty() && finished.empty() && !changed;
+           used.empty() && finished.empty() && !changed;
   }
 };
 
@@ -76,7 +78,7 @@ class Coalescer {
   /// The chunk's file is gone or bad; the caller has removed it. The part is planned again.
   void chunk_failed(const ReadPtr& read, ByteRange part, Effects& effects);
 
-  /// Starts flights for what nobody has or fetches of `range`, and warms what is on disk.
+  /// Starts flights for what nobody has or fetches of `range`.
   void prefetch(ByteRange range, Effects& effects);
 
   /// A fetch that was begun before the version was known: makes it a flight. nullptr if some of

@@ -95,8 +95,8 @@ Directories::Begun Directories::begin(const std::shared_ptr<Origin>& origin,
     if (failed && serves_in_need(known)) return {known.listing, nullptr, {}};
     if (failed) return {nullptr, nullptr, known.error};
   }
-  shed_locked();
   Slot& slot = slot_locked(origin, dir_key);
+  shed_locked(slot);
   if (!slot.coming || !slot.coming->serves(now)) {
     slot.coming = new_pages(origin, dir_key);
     if (std::exchange(slot.invalid, false) && slot.listing) {
@@ -187,16 +187,17 @@ std::size_t Directories::entries_held() const {
   return entries_held_locked();
 }
 
-void Directories::shed_locked() {
+void Directories::shed_locked(const Slot& spared) {
   for (const bool fresh_too : {false, true})
-    if (entries_held_locked() > max_entries_) shed_locked(fresh_too);
+    if (entries_held_locked() > max_entries_) shed_locked(spared, fresh_too);
 }
 
-void Directories::shed_locked(bool fresh_too) {
+void Directories::shed_locked(const Slot& spared, bool fresh_too) {
   const std::int64_t now = clock_.monotonic_ns();
   for (auto it = slots_.begin(); it != slots_.end() && entries_held_locked() > max_entries_;) {
     Slot& slot = it->second;
-    if (slot.coming && (fresh_too ? slot.coming->is_asking() : slot.coming->serves(now))) {
+    if (&slot == &spared ||
+        (slot.coming && (fresh_too ? slot.coming->is_asking() : slot.coming->serves(now)))) {
       ++it;
       continue;
     }

@@ -83,8 +83,8 @@ class Directories {
   bool serves_in_need(const Slot& slot) const REQUIRES(mu_);
   std::size_t entries_held_locked() const REQUIRES(mu_) { return entries_held_ + *coming_entries_; }
   /// Drops what is past its time if there is too much, and then what is not.
-  void shed_locked() REQUIRES(mu_);
-  void shed_locked(bool fresh_too) REQUIRES(mu_);
+  void shed_locked(const Slot& spared) REQUIRES(mu_);
+  void shed_locked(const Slot& spared, bool fresh_too) REQUIRES(mu_);
 
   const Clock& clock_;
   const FreshnessPolicies& policies_;

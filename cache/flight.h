@@ -34,6 +34,7 @@ struct Flight {
   std::uint64_t to_pass_over = 0;      ///< of them, what comes before `range`
   bool abandoned = false;              ///< another flight brings these bytes; what comes is refused
   std::shared_ptr<Transfer> transfer;  ///< null until the origin has returned it
+  bool paused = false;                 ///< it had to wait for memory
   bool resume_wanted = false;          ///< memory came back before `transfer` was known
   std::size_t taken_before_pause = 0;  ///< of the bytes that will be offered again
 

@@ -3,7 +3,7 @@
 namespace rangecache::cache {
 
 void KeptPieces::add(const VersionPtr& version, const std::shared_ptr<Piece>& piece) {
-  const std::uint64_t bytes = piece->filled().size();
+  const std::uint64_t bytes = piece->memory_bytes();
   queue_.push_back({version, piece, bytes, clock_.monotonic_ns() + kStay_ns});
   bytes_ += bytes;
 }
@@ -19,9 +19,10 @@ void KeptPieces::shrink_to(std::uint64_t max_bytes) {
   }
 }
 
-void KeptPieces::drop_of(const Version& version) {
+void KeptPieces::drop_of(const std::unordered_set<const Version*>& versions) {
   for (const Kept& kept : queue_)
-    if (kept.version.lock().get() == &version) drop(kept);  // its entry goes when it is the oldest
+    if (versions.contains(kept.version.lock().get()))
+      drop(kept);  // its entry goes when it is the oldest
 }
 
 void KeptPieces::drop(const Kept& kept) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <unordered_set>
 
 #include "base/clock.h"
 #include "cache/piece.h"
@@ -25,7 +26,7 @@ class KeptPieces {
   void add(const VersionPtr& version, const std::shared_ptr<Piece>& piece);
   /// Drops the oldest until `max_bytes` of them or less are left, and those past their time.
   void shrink_to(std::uint64_t max_bytes);
-  void drop_of(const Version& version);
+  void drop_of(const std::unordered_set<const Version*>& versions);
 
  private:
   /// Weak: what readers have had is forgotten without us.

@@ -168,7 +168,13 @@ bool Merger::merge(const VersionPtr& version, std::vector<ChunkPtr> sources) {
   // Not taken for proved: the copy has to be what was read here. While it stands in the page cache
   // that costs little, and the kernel may read a complete object by itself at its next open.
   ChunkPtr chunk(new Chunk(version.get(), range, *checksums, /*proved=*/false));
-  prove_copy(*chunk);
+  if (!prove_copy(*chunk)) {
+    faults_.add();
+    log_warning("a copy does not match its checksums: chunks of {} are not merged", version->url());
+    (void)store_.remove_chunk(version->id(), range);
+    storer_.end_merge(version, range, {}, {});
+    return false;
+  }
   const std::size_t count = sources.size();
   if (!storer_.end_merge(version, range, std::move(chunk), std::move(sources))) return false;
   merged_chunks_.add(count);
@@ -176,15 +182,18 @@ bool Merger::merge(const VersionPtr& version, std::vector<ChunkPtr> sources) {
   return true;
 }
 
-/// Readers find out what is not proved here: the copy was bad, the disk failed, it is time to stop.
-void Merger::prove_copy(Chunk& chunk) {
+/// False: the copy is bad. What is not proved because the disk failed, or it is time to stop,
+/// readers prove.
+bool Merger::prove_copy(Chunk& chunk) {
   const auto file = store_.open_chunk(chunk.version->id(), chunk.range);
   const std::size_t blocks = chunk.blocks.count(), slice = kProveSlice / kBlockSize;
   for (std::size_t begin = 0; file && begin < blocks; begin += slice) {
     const BlockSpan span{begin, std::min(begin + slice, blocks)};
-    if (!prove(store_, file->get(), chunk, span)) return;
-    if (span.end * kBlockSize > options_.burst_bytes && !pause_for(kProveSlice)) return;
+    if (auto proved = prove(store_, file->get(), chunk, span); !proved)
+      return proved.error().code != ErrorCode::kCorrupt;
+    if (span.end * kBlockSize > options_.burst_bytes && !pause_for(kProveSlice)) return true;
   }
+  return true;
 }
 
 /// Writes the file and gives it its name. Every byte is proved on its way: a merged chunk must not

@@ -55,7 +55,7 @@ class Merger {
   bool merge(const VersionPtr& version, std::vector<ChunkPtr> sources);
   Result<std::vector<std::uint32_t>> write(const Version& version, ByteRange range,
                                            const std::vector<ChunkPtr>& sources);
-  void prove_copy(Chunk& chunk) EXCLUDES(mu_);
+  bool prove_copy(Chunk& chunk) EXCLUDES(mu_);
   bool pause_for(std::uint64_t bytes) EXCLUDES(mu_);
   bool stopping() EXCLUDES(mu_);
 

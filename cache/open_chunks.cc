@@ -2,11 +2,15 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "cache/prove.h"
 #include "cache/version.h"
 
 namespace rangecache::cache {
 namespace {
+
+constexpr std::uint64_t kWarmStep = 128 * 1024;
 
 /// Whether a read is a use of its own, and not the next part of one that this thread has seen: a
 /// scan reads a chunk in many parts and must count once, or eviction takes it for popular.
@@ -52,8 +56,14 @@ void OpenChunks::warm(const ChunkPtr& chunk, ByteRange part) {
   if (!breaker_.reads_allowed()) return;
   const auto file = open(chunk);
   if (!file) return;  // a read meets the fault again and deals with it
-  (void)::posix_fadvise((*file)->fd.get(), static_cast<off_t>(part.begin - chunk->range.begin),
-                        static_cast<off_t>(part.size()), POSIX_FADV_WILLNEED);
+  // The kernel cuts each request to what its block device takes at a time (bdi->io_pages, or its
+  // own read-ahead), and forgets the rest without a word.
+  const int fd = (*file)->fd.get();
+  for (std::uint64_t at = part.begin; at < part.end; at += kWarmStep) {
+    (void)::posix_fadvise(fd, static_cast<off_t>(at - chunk->range.begin),
+                          static_cast<off_t>(std::min(kWarmStep, part.end - at)),
+                          POSIX_FADV_WILLNEED);
+  }
 }
 
 void OpenChunks::note_use(Chunk& chunk, ByteRange part) {

@@ -44,8 +44,8 @@ class OpenChunks {
   /// which says nothing about the chunk.
   Result<Slice> slice(const ChunkPtr& chunk, ByteRange part);
 
-  /// `part` of it will be read soon: the kernel begins to read it from the disk. Does not wait for
-  /// that, and counts as no use.
+  /// `part` of it will be read soon: the kernel begins to read it from the disk. Waits for no more
+  /// than that the requests are queued. Counts as no use.
   void warm(const ChunkPtr& chunk, ByteRange part);
 
   /// Somebody reads `part` of it, from here or from memory.

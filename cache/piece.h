@@ -29,6 +29,7 @@ class Piece {
   /// Where the piece ends, or would end when its flight were complete.
   std::uint64_t end() const { return range_.end; }
   ByteRange filled() const { return {range_.begin, range_.begin + filled_}; }
+  std::size_t memory_bytes() const { return buffer_->size(); }  ///< that it takes, filled or not
   bool full() const { return filled_ == range_.size(); }
   const std::byte* data() const { return buffer_->data(); }
   const std::byte* at(std::uint64_t offset) const { return data() + (offset - range_.begin); }

@@ -28,6 +28,7 @@ bool follows(ByteRange before, ByteRange read) {
 }  // namespace
 
 std::vector<ByteRange> ReadAhead::next(ByteRange read, const ReadConditions& conditions) {
+  if (read.empty()) return {};
   ++clock_;
   if (Stream* stream = stream_of(read)) {
     stream->used = clock_;

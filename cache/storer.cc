@@ -21,7 +21,6 @@ constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory a
 constexpr std::uint64_t kSmallPiece = 128 * 1024;
 constexpr std::int64_t kBehindLook_ms = 20;
 constexpr std::int64_t kSmallPieceStays_ms = 1'000;
-constexpr std::size_t kDumpSlice = 8192;  // records: a few milliseconds
 
 /// Adds to a gauge as long as it lives.
 class Counted {
@@ -429,6 +428,7 @@ void Storer::discard(ChunkPtr chunk) {
   loop_.post([this, chunk = std::move(chunk)] {
     if (!chunk->counted) return;  // two readers may have met it
     corrupt_chunks_.add();
+    kept_pieces_.drop_of({chunk->version});  // or nobody would fetch it for the disk
     remove(*chunk, "bad");
   });
 }
@@ -446,10 +446,12 @@ void Storer::set_aside(ChunkPtr chunk, const Error& error) {
 void Storer::evict(std::vector<VersionPtr> versions, UniqueFunction<void(Evicted)> done) {
   loop_.post([this, versions = std::move(versions), done = std::move(done)]() mutable {
     Evicted evicted;
+    std::unordered_set<const Version*> all;
+    for (const VersionPtr& version : versions) all.insert(version.get());
+    kept_pieces_.drop_of(all);
     for (const VersionPtr& version : versions) {
       // Asked for here and not by the caller: a merge may just have put others in their place.
       const std::vector<ChunkPtr> chunks = version->chunks();
-      kept_pieces_.drop_of(*version);
       evicted.objects += chunks.empty() ? 0 : 1;
       for (const ChunkPtr& chunk : chunks) {
         if (!chunk->counted) continue;
@@ -525,7 +527,7 @@ bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
   if (!written_down || !version->replace_chunks(sources, merged)) {
     parts_.manifest.append_chunk_removed(version->id(), merged->range);
     for (const ChunkPtr& source : sources) {
-      if (source->counted) parts_.manifest.append_chunk(record(*source));
+      if (source->counted) parts_.manifest.append_chunk(record_of(*source));
     }
     return false;
   }
@@ -676,7 +678,7 @@ void Storer::probe() {
 /// They may have missed a checkpoint that is being written: they were in no tree.
 void Storer::restore_set_aside(bool all) {
   for (const ChunkPtr& chunk : set_aside_.restore(all))
-    parts_.manifest.append_chunk(record(*chunk));
+    parts_.manifest.append_chunk(record_of(*chunk));
 }
 
 // --- manifest ---------------------------------------------------------------------------------
@@ -727,46 +729,15 @@ Result<void> Storer::begin_checkpoint() {
     parts_.breaker.trip(writer.error());
     return writer.error();
   }
-  dump_ = Dump{*std::move(writer), all_versions_(), 0, 0};
+  dump_.emplace(*std::move(writer), all_versions_());
   loop_.post([this] { continue_checkpoint(); });
   return {};
 }
 
-ChunkRecord Storer::record(const Chunk& chunk) {
-  ChunkRecord record{chunk.version->id(), chunk.range, {}};
-  if (chunk.blocks.known()) record.checksums = chunk.blocks.checksums();
-  return record;
-}
-
-/// One slice, so that what else waits for this thread gets its turn. Versions and chunks that come
-/// or go meanwhile stand in the journal.
 void Storer::continue_checkpoint() {
   if (!dump_) return;
-  std::size_t records = 0;
-  while (dump_->next < dump_->versions.size() && records < kDumpSlice) {
-    const VersionPtr& version = dump_->versions[dump_->next];
-    if (!version->on_disk.directory) {
-      ++dump_->next;
-      continue;
-    }
-    if (dump_->offset == 0) dump_->writer->version(version->record());
-    ++records;
-    const auto chunks = version->chunks_from(dump_->offset, kDumpSlice);
-    for (const ChunkPtr& chunk : chunks) dump_->writer->chunk(record(*chunk));
-    records += chunks.size();
-    if (chunks.size() < kDumpSlice) {
-      ++dump_->next;
-      dump_->offset = 0;
-    } else {
-      dump_->offset = chunks.back()->range.begin + 1;
-    }
-  }
-  if (dump_->next < dump_->versions.size() && !dump_->writer->failed()) {
-    loop_.post([this] { continue_checkpoint(); });
-    return;
-  }
-  for (const ChunkPtr& chunk : set_aside_.chunks()) dump_->writer->chunk(record(*chunk));
-  auto finished = parts_.manifest.finish_checkpoint(std::move(dump_->writer));
+  if (dump_->go_on()) return loop_.post([this] { continue_checkpoint(); });
+  auto finished = parts_.manifest.finish_checkpoint(dump_->finish(set_aside_.chunks()));
   dump_.reset();
   if (!finished) {
     faults_.add();

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <tuple>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "base/metrics.h"
 #include "cache/admission.h"
 #include "cache/background_sync.h"
+#include "cache/checkpoint_dump.h"
 #include "cache/chunk.h"
 #include "cache/chunk_store.h"
 #include "cache/chunk_writer.h"
@@ -153,7 +155,6 @@ class Storer {
   bool fits_beside_strays(std::uint64_t bytes) const;
   void look_after_disk();
   void restore_set_aside(bool all);
-  static ChunkRecord record(const Chunk& chunk);
   void probe();
   void remove(Chunk& chunk, const char* why);
   void delete_file(Chunk& chunk, const char* why);
@@ -201,14 +202,7 @@ class Storer {
   bool walking_ = false;                     ///< ... and a clean mark would be wrong
   std::uint64_t adopted_ = 0, removed_ = 0;  ///< by the walk
 
-  /// A checkpoint in the making: a slice of it in each round of the loop.
-  struct Dump {
-    std::unique_ptr<CheckpointWriter> writer;
-    std::vector<VersionPtr> versions;
-    std::size_t next = 0;      ///< of `versions`
-    std::uint64_t offset = 0;  ///< within that one
-  };
-  std::optional<Dump> dump_;
+  std::optional<CheckpointDump> dump_;  ///< a slice of it in each round of the loop
   bool started_ = false;
   bool flush_posted_ = false;
   bool work_off_posted_ = false;

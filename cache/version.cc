@@ -196,6 +196,16 @@ void Version::prefetch(ByteRange range) {
   carry_out(std::move(effects));
 }
 
+void Version::warm(ByteRange range) {
+  std::vector<ChunkPtr> chunks;
+  {
+    MutexLock lock(mu_);
+    coalescer_.chunks().for_each_overlap(range, [&](Chunk& chunk) { chunks.emplace_back(&chunk); });
+  }
+  for (const ChunkPtr& chunk : chunks)
+    context_.open_chunks.warm(chunk, chunk->range.intersect(range));
+}
+
 std::optional<Slice> Version::whole_file() {
   const ByteRange all{0, identity_.size};
   if (all.empty()) return std::nullopt;
@@ -252,7 +262,6 @@ void Version::carry_out(Effects effects) {
     for (const FlightPtr& flight : effects.start) start_fetch(flight);
     for (auto& piece : effects.store) context_.storer.store(shared_from_this(), std::move(piece));
     for (const auto& wanted : effects.open) open_chunk(wanted, next);
-    for (const auto& warm : effects.warm) context_.open_chunks.warm(warm.chunk, warm.part);
     for (const auto& used : effects.used) context_.open_chunks.note_use(*used.chunk, used.part);
     // Before any reader hears that its version is gone: its next open must get the new one.
     if (effects.changed) context_.changed(shared_from_this());
@@ -303,9 +312,9 @@ void Version::attach(const FlightPtr& flight, std::shared_ptr<Transfer> transfer
   if (resume) transfer->resume();
 }
 
-/// Short fetches are quicker than parts, and the last of an object may be short.
+/// Short fetches are quicker than parts; those that waited for memory say nothing of the server.
 void Version::note_duration(const Flight& flight, std::int64_t ns) {
-  if (flight.range.size() < kPieceSize || flight.whole_body) return;
+  if (flight.range.size() < kPieceSize || flight.whole_body || flight.paused) return;
   const std::int64_t before = part_ns();
   part_ns_.store(before == 0 ? ns : (3 * before + ns) / 4, std::memory_order_relaxed);
 }

@@ -85,6 +85,8 @@ class Version : public std::enable_shared_from_this<Version> {
   void begin(const ReadPtr& read);
   void cancel(const ReadPtr& read);
   void prefetch(ByteRange range);
+  /// Lets the kernel read from the disk what is cached of it; for the threads of readers.
+  void warm(ByteRange range) EXCLUDES(mu_);
   /// The object as one slice of one chunk file that holds nothing else, each block of it proved
   /// since the start; nullopt if it is not so (yet). Such a file may be read without asking again.
   /// Counted as long as the slice lives.

@@ -24,13 +24,20 @@ class Reader {
 
   ReadTicket read(ByteRange range, Callback<Slices> done) {
     ReadTicket ticket = snapshot_->read(range, std::move(done));
-    for (const ByteRange ahead : read_ahead_->next(range, conditions())) snapshot_->prefetch(ahead);
+    const cache::VersionPtr version = snapshot_->version();
+    for (const ByteRange ahead : read_ahead_->next(range, conditions(version.get()))) {
+      snapshot_->prefetch(ahead);
+      if (version && ahead.size() <= kMostWarmed) version->warm(ahead);
+    }
     return ticket;
   }
 
  private:
-  cache::ReadConditions conditions() const {
-    const cache::VersionPtr version = snapshot_->version();
+  /// A whole database that is fetched is on its way in or stands in files: no more is read of
+  /// those.
+  static constexpr std::uint64_t kMostWarmed = cache::ReadAhead::kUsualWindow;
+
+  cache::ReadConditions conditions(const cache::Version* version) const {
     if (!version) return {};
     return {version->size(), clock_.monotonic_ns(), version->part_ns()};
   }

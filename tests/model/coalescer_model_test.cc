@@ -426,6 +426,66 @@ class World {
   ByteRange last_evicted_;
 };
 
+/// Who waits for memory is called back when it is given back, and then locks a version: perhaps the
+/// one whose lock its giver holds.
+TEST(Coalescer, MemoryIsGivenBackWithTheEffectsAndNotWithinACall) {
+  Metrics metrics;
+  const auto pool = std::make_shared<BufferPool>(kPieceSize, metrics);
+  Coalescer coalescer({.size = 2 * kPieceSize});
+  const auto fetch_first = [&] {
+    Effects effects;
+    coalescer.prefetch({0, kPieceSize}, effects);
+    const FlightPtr flight = effects.start.at(0);
+    EXPECT_EQ(
+        coalescer.flight_data(flight, std::span(content_of(0)).first(kPieceSize), *pool, effects),
+        Coalescer::Append::kTaken);
+    coalescer.flight_done(flight, {}, effects);
+    return effects.store.at(0);
+  };
+  const auto read = [&](ByteRange range, Effects& effects) {
+    auto begun_read = std::make_shared<Read>(range, 0, [](Result<Slices>) {});
+    coalescer.begin_read(begun_read, effects);
+    return begun_read;
+  };
+  bool resumed = false;
+  {
+    const auto piece = fetch_first();
+    ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
+    EXPECT_TRUE(coalescer.piece_stored(*piece, chunk)) << "nobody has read it";
+  }
+  {
+    Effects effects;
+    read({0, kPieceSize - 4096}, effects);
+    EXPECT_EQ(effects.finished.size(), 1u);
+  }
+  Effects begun;
+  const ReadPtr waiting = read({kPieceSize - 4096, kPieceSize + 4096}, begun);
+  EXPECT_TRUE(coalescer.pieces().empty()) << "it has had all of it now, and alone holds it";
+  pool->when_available(kPieceSize, [&] { resumed = true; });
+  {
+    Effects effects;
+    coalescer.cancel_read(waiting, effects);
+    EXPECT_FALSE(resumed);
+  }
+  EXPECT_TRUE(resumed);
+  resumed = false;
+
+  // A body that breaks off in its first page leaves nothing to store.
+  const FlightPtr flight = begun.start.at(0);
+  {
+    Effects effects;
+    coalescer.flight_data(flight, std::span(content_of(0)).subspan(kPieceSize, 100), *pool,
+                          effects);
+  }
+  pool->when_available(kPieceSize, [&] { resumed = true; });
+  {
+    Effects effects;
+    coalescer.flight_done(flight, Error(ErrorCode::kOriginFailed, "broken"), effects);
+    EXPECT_FALSE(resumed);
+  }
+  EXPECT_TRUE(resumed);
+}
+
 std::uint64_t first_seed() {
   const char* seed = std::getenv("RANGECACHE_SEED");
   return seed ? std::strtoull(seed, nullptr, 10) : 1;

@@ -101,7 +101,7 @@ TEST_F(KeptPiecesTest, OfTheRestWhatIsReadAheadComesFromTheDiskBeforeItsReader) 
     std::this_thread::yield();
   }
   const SnapshotPtr file = harness_->open_file("a").value();
-  file->version()->prefetch({0, kSize});
+  file->version()->warm({0, kSize});
   while (resident(false) < 1) std::this_thread::yield();
   EXPECT_EQ(metric("hit_bytes_total"), 0) << "nobody has read it";
 }

@@ -35,6 +35,12 @@ TEST(ReadAhead, OneReadAsksForNothing) {
   EXPECT_THAT(ahead.next({0, 4096}), IsEmpty()) << "the same again says nothing either";
 }
 
+TEST(ReadAhead, ReadsOfNothingSayNothing) {
+  ReadAhead ahead({});
+  for (std::uint64_t at = 100; at <= 1000; at += 100)
+    EXPECT_THAT(ahead.next({at, at}), IsEmpty()) << at;
+}
+
 TEST(ReadAhead, ASmallObjectThatIsReadAtRandomIsFetchedWholeOnce) {
   constexpr std::uint64_t kWhole = 100 * kMiB;
   for (const std::uint64_t size : {std::uint64_t{0}, kWhole, kWhole + 1}) {
@@ -42,7 +48,8 @@ TEST(ReadAhead, ASmallObjectThatIsReadAtRandomIsFetchedWholeOnce) {
     int wholes = 0, reads = 0;
     for (const std::uint64_t at : {90, 20, 70, 50, 10, 35, 60, 5}) {
       ++reads;
-      for (const ByteRange range : ahead.next(ByteRange::at(at * kMiB, 4096), {.object_size = size})) {
+      for (const ByteRange range :
+           ahead.next(ByteRange::at(at * kMiB, 4096), {.object_size = size})) {
         EXPECT_EQ(range, (ByteRange{0, kWhole}));
         EXPECT_EQ(reads, ReadAhead::kReadsToWhole);
         ++wholes;

@@ -74,7 +74,7 @@ def round_trips(case, figure):
 
 
 def run(*command, **more):
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, **more).stdout.decode()
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **more).stdout.decode()
 
 
 def start_of_a_million(bench):

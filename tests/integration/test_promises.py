@@ -354,6 +354,30 @@ class Verify(IntegrationTest):
             chunk.write(bytes([byte ^ 1]))
 
 
+class FetchWhole(IntegrationTest):
+    """--fetch-whole: a small file that is read at random comes as a whole; a larger one does not."""
+
+    def test_only_what_is_small_enough_and_read_at_random(self):
+        sums = {}
+        for name, size in (("small.bin", 24 * MIB), ("large.bin", 25 * MIB)):
+            sums[name] = sha256_of(write_random(os.path.join(self.root, name), size))
+        server = self.nginx()
+        mount = self.daemon(server.url, fetch_whole="24MiB").start()
+        for name in ("large.bin", "small.bin"):
+            with open(mount.path(name), "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                for place in (20, 5, 15, 10, 1):
+                    os.pread(file.fileno(), 4096, place * MIB)
+            if name == "large.bin":
+                self.assertLess(server.body_bytes(), MIB)
+        wait_until(lambda: mount.metric("rangecache_unwritten_bytes") == 0
+                   and server.body_bytes() >= 24 * MIB, "the small one has come")
+        moved = server.body_bytes()
+        self.assertLess(moved, 25 * MIB)
+        self.assertEqual(sums["small.bin"], sha256_of(mount.path("small.bin")))
+        self.assertEqual(moved, server.body_bytes(), "nothing of it was fetched again")
+
+
 class ChangingFile(IntegrationTest):
     """The file changes on the server while a handle is open and half of it is cached."""
 

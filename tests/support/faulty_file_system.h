@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <functional>
 #include <string>
@@ -110,8 +112,13 @@ class FaultyFileSystem final : public FileSystem {
       (void)target_.copy(from, half, to, offset);
       return error_from_errno(e, "cannot copy");
     }
-    return target_.copy(from, range, to, offset);
+    RC_TRY(target_.copy(from, range, to, offset));
+    if (!spoils_copies_) return {};
+    constexpr std::array<std::byte, 8> kWrong{std::byte{0xa5}, std::byte{0x5a}, std::byte{0xa5}};
+    return target_.write_all(to, kWrong, offset);
   }
+  /// From now on copies come out wrong, and nobody says so.
+  void spoil_copies() { spoils_copies_ = true; }
   Result<void> sync(int fd) override {
     if (const int e = fault(Call::kSync, path_of(fd))) return error_from_errno(e, "cannot sync");
     return target_.sync(fd);
@@ -177,6 +184,7 @@ class FaultyFileSystem final : public FileSystem {
   }
 
  private:
+  std::atomic<bool> spoils_copies_{false};
   struct Fault {
     Call call;
     int error_number;

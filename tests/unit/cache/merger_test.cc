@@ -80,6 +80,19 @@ TEST_F(MergerTest, AMergeThatTakesLongEndsWithTheDaemon) {
   EXPECT_TRUE(fs::is_empty(directory_ / "tmp"));
 }
 
+TEST_F(MergerTest, ACopyThatComesOutWrongDoesNotReplaceWhatIsRight) {
+  files_.spoil_copies();
+  CacheHarness& cache = open();
+  EXPECT_EQ(cache.read_all("a", 1), "");
+  while (cache.metric("rangecache_cache_faults_total") == 0) std::this_thread::yield();
+  cache.finish_writes();
+  const auto fetches = cache.origin().fetches();
+  EXPECT_EQ(cache.read_all("a", 1), "");
+  EXPECT_EQ(cache.origin().fetches(), fetches) << "nothing was lost";
+  EXPECT_EQ(cache.metric("rangecache_merged_chunks_total"), 0);
+  EXPECT_EQ(cache.metric("rangecache_corrupt_chunks_total"), 0);
+}
+
 TEST_F(MergerTest, ACopyBeyondTheBurstIsProvedToo) {
   CacheOptions options;
   options.directory = directory_;

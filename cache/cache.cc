@@ -112,7 +112,7 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   // What was heard last is not in it: it must not overrule that, but tells what there is offline.
   if (!report.clean_stop) names.expire();
   catalog_->load(std::move(names), find_origin);
-  storer_->shrink_to_limit();
+  storer_->shrink_to_limits();
   const bool walk = (!report.clean_stop || loader.orphaned_bytes() > 0) && store_->has_versions();
   if (walk) expect_strays(report, loader);
 

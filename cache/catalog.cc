@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 constexpr std::int64_t kNegative_ns = 5 * kNsPerSecond;
-constexpr std::int64_t kMaxValid_ms = 3'600'000;
+
 /// An HTML index shows whole minutes, in whatever time zone the server thinks in (whole quarters
 /// of an hour from UTC): two times that agree by this rule may be the same.
 bool same_listed_time(std::int64_t a, std::int64_t b) {
@@ -33,7 +33,7 @@ Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPol
                  Metrics& metrics)
     : context_(context),
       clock_(clock),
-      policies_(std::move(policies)),
+      judge_(clock, std::move(policies)),
       revalidations_(
           metrics.counter("rangecache_revalidations_total",
                           "Times that an origin was asked whether a version is current")),
@@ -43,7 +43,7 @@ Catalog::Catalog(const VersionContext& context, const Clock& clock, FreshnessPol
       version_count_(metrics.gauge("rangecache_versions", "Versions of objects known")),
       object_count_(metrics.gauge("rangecache_objects",
                                   "Objects of which something is known, be it that there is none")),
-      directories_(clock, policies_) {}
+      directories_(clock, judge_.policies()) {}
 
 void Catalog::on_changed(std::function<void(const ObjectAddress&)> listener) {
   listener_ = std::move(listener);
@@ -56,53 +56,15 @@ std::string Catalog::object_key(const Origin& origin, std::string_view key) {
   return text;
 }
 
-// --- freshness --------------------------------------------------------------------------------
-
-bool Catalog::fresh(const Version& version) const {
-  const FreshnessPolicy& policy = policy_of(version);
-  if (policy.kind == FreshnessPolicy::Kind::kOffline) return true;
-  const Version::Heard heard = version.heard();
-  if (policy.kind == FreshnessPolicy::Kind::kImmutable && heard.fresh_until_s != 0) return true;
-  return heard.current && clock_.unix_s() < heard.fresh_until_s;
-}
-
-bool Catalog::usable_meanwhile(const Version& version) const {
-  const Version::Heard heard = version.heard();
-  return policy_of(version).kind == FreshnessPolicy::Kind::kHttp && heard.current &&
-         !heard.must_revalidate && heard.fresh_until_s != 0 &&
-         clock_.unix_s() < heard.fresh_until_s + heard.stale_while_revalidate_s;
-}
-
-bool Catalog::usable_in_need(const Version& version) const {
-  const Version::Heard heard = version.heard();
-  const FreshnessPolicy& policy = policy_of(version);
-  const std::int64_t told_s =
-      policy.kind == FreshnessPolicy::Kind::kHttp ? heard.stale_if_error_s : 0;
-  return !heard.must_revalidate &&
-         clock_.unix_s() < heard.fresh_until_s + std::max(policy.stale_if_error_s, told_s);
-}
+// --- what origins say ------------------------------------------------------------------------
 
 void Catalog::revalidate_meanwhile(const ObjectAddress& address, const VersionPtr& version) {
   stale_served_.add();
   revalidate(address, version, [](const Result<SnapshotPtr>&) {});
 }
 
-std::int64_t Catalog::valid_for_ms(const Version& version) const {
-  const std::int64_t left_s = version.heard().fresh_until_s - clock_.unix_s();
-  return std::clamp<std::int64_t>(left_s * 1000, 0, kMaxValid_ms);
-}
-
 void Catalog::set_current(const VersionPtr& version, const Freshness& freshness) {
-  const std::int64_t now = clock_.unix_s();
-  const auto seconds = [](std::int64_t s) {
-    return static_cast<std::uint32_t>(std::clamp<std::int64_t>(s, 0, UINT32_MAX));
-  };
-  version->set_heard({.validated_s = now,
-                      .fresh_until_s = now + policy_of(*version).lifetime_s(freshness),
-                      .stale_while_revalidate_s = seconds(freshness.stale_while_revalidate_s),
-                      .stale_if_error_s = seconds(freshness.stale_if_error_s),
-                      .must_revalidate = freshness.must_revalidate,
-                      .current = true});
+  version->set_heard(judge_.heard_now(*version->origin(), freshness));
   context_.storer.note(version);
   ++serial_;
 }
@@ -201,21 +163,21 @@ void Catalog::open(ObjectAddress address, Callback<SnapshotPtr> done) {
       snapshot = nullptr;
     } else {
       snapshot = object.snapshot;
-      if (!snapshot && !is_offline(*address.origin)) {
+      if (!snapshot && !judge_.is_offline(*address.origin)) {
         snapshot = std::make_shared<Snapshot>(*this, address, Snapshot::Listed{});
       }
     }
   }
   const std::string url = address.origin->url_of(address.key);
   if (!snapshot) {
-    if (is_offline(*address.origin))
+    if (judge_.is_offline(*address.origin))
       return done(
           Error(ErrorCode::kUnreachable, url + " is not cached, and the policy is offline"));
     return done(Error(ErrorCode::kNotFound, url));
   }
   const VersionPtr version = bind_as_listed(snapshot);
-  if (version && fresh(*version)) return done(std::move(snapshot));
-  if (version && usable_meanwhile(*version)) {
+  if (version && judge_.fresh(*version)) return done(std::move(snapshot));
+  if (version && judge_.usable_meanwhile(*version)) {
     revalidate_meanwhile(address, version);
     return done(std::move(snapshot));
   }
@@ -291,8 +253,8 @@ void Catalog::confirm(const SnapshotPtr& snapshot, Callback<void> done) {
     version = bind_as_listed(snapshot);
     if (!version) return done({});
   }
-  if (fresh(*version)) return done({});
-  if (usable_meanwhile(*version)) {
+  if (judge_.fresh(*version)) return done({});
+  if (judge_.usable_meanwhile(*version)) {
     revalidate_meanwhile(address, version);
     return done({});
   }
@@ -327,7 +289,7 @@ Result<SnapshotPtr> Catalog::settle(const ObjectAddress& address, const VersionP
   if (!stat) {
     const Error& error = stat.error();
     if (is_transient(error.code) && known) {
-      if (usable_in_need(*known)) {
+      if (judge_.usable_in_need(*known)) {
         stale_served_.add();
         log_debug("{}: served although it may be stale: {}", url, error.message());
         return std::make_shared<Snapshot>(*this, known);
@@ -385,12 +347,12 @@ Result<ListingPtr> Catalog::listed_before(const ObjectAddress& directory) {
 }
 
 void Catalog::list(ObjectAddress directory, Callback<ListingPtr> done) {
-  if (is_offline(*directory.origin)) return done(listed_before(directory));
+  if (judge_.is_offline(*directory.origin)) return done(listed_before(directory));
   directories_.list(directory.origin, std::move(directory.key), std::move(done));
 }
 
 void Catalog::open_directory(ObjectAddress directory, Callback<ListingPagesPtr> done) {
-  if (is_offline(*directory.origin)) {
+  if (judge_.is_offline(*directory.origin)) {
     auto listing = listed_before(directory);
     if (!listing) return done(std::move(listing.error()));
     return done(std::make_shared<ListingPages>(*std::move(listing)));
@@ -416,71 +378,85 @@ std::optional<Found> Catalog::known(const ObjectAddress& directory, const ListEn
     const auto it = objects_.find(object_key(*directory.origin, found.address.key));
     if (it != objects_.end()) current = it->second.snapshot;
   }
+  const bool names_version = entry.validator.kind != Validator::Kind::kNone && entry.size;
+  return names_version ? known_by_validator(std::move(found), entry, std::move(current))
+                       : known_by_size(std::move(found), entry, std::move(current));
+}
+
+/// A listing that names versions says that they are current, for as long as it counts itself.
+std::optional<Found> Catalog::known_by_validator(Found found, const ListEntry& entry,
+                                                 SnapshotPtr current) {
+  const Origin& origin = *found.address.origin;
+  const bool listing_counts = found.valid_for_ms > 0;
+  const std::int64_t now = clock_.unix_s();
+  const Freshness listed{.lifetime_s = found.valid_for_ms / 1000};
+  const std::int64_t until_s =
+      listing_counts ? now + judge_.policies().of(origin).lifetime_s(listed) : now;
   const VersionPtr version = current ? current->version() : nullptr;
-  if (entry.validator.kind != Validator::Kind::kNone && entry.size) {
-    // A listing that names versions says that they are current, for as long as it counts itself.
-    const std::int64_t now = clock_.unix_s();
-    const Freshness listed{.lifetime_s = listing_ms / 1000};
-    const std::int64_t until_s =
-        listing_ms > 0 ? now + policies_.of(*directory.origin).lifetime_s(listed) : now;
-    const bool differs =
-        version && (version->validator() != entry.validator || version->size() != *entry.size);
-    if (differs && listing_ms == 0) {
-      // What was heard of the object itself may be newer than an old listing.
-    } else if (differs) {
-      take_in(found.address, {entry.size, entry.validator, entry.modified_s, listed});
-      MutexLock lock(mu_);
-      current = objects_[object_key(*directory.origin, found.address.key)].snapshot;
-    } else if (version) {
-      auto heard = version->heard();
-      if (heard.current && heard.fresh_until_s < until_s) {
-        heard.fresh_until_s = until_s;
-        version->set_heard(heard);
-      }
-    } else if (current && current->awaits(entry.validator, *entry.size) &&
-               current->listed().validator == entry.validator) {
-      current->believe(now, until_s);
-    } else {
-      // Most of what is listed is never opened: it gets a version when it is.
-      current = std::make_shared<Snapshot>(
-          *this, found.address,
-          Snapshot::Listed{entry.size, entry.modified_s.value_or(-1), entry.validator});
-      current->believe(now, until_s);
-      MutexLock lock(mu_);
-      Object& object = objects_[object_key(*directory.origin, found.address.key)];
-      if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
-      object.snapshot = current;
-      object.listed = true;
-      sweep_locked();
+  const bool differs =
+      version && (version->validator() != entry.validator || version->size() != *entry.size);
+  if (differs && !listing_counts) {
+    // What was heard of the object itself may be newer than an old listing.
+  } else if (differs) {
+    take_in(found.address, {entry.size, entry.validator, entry.modified_s, listed});
+    MutexLock lock(mu_);
+    current = objects_[object_key(origin, found.address.key)].snapshot;
+  } else if (version) {
+    auto heard = version->heard();
+    if (heard.current && heard.fresh_until_s < until_s) {
+      heard.fresh_until_s = until_s;
+      version->set_heard(heard);
     }
-    found.file = current;
-    return found;
+  } else if (current && current->awaits(entry.validator, *entry.size) &&
+             current->listed().validator == entry.validator) {
+    current->believe(now, until_s);
+  } else {
+    // Most of what is listed is never opened: it gets a version when it is.
+    current = std::make_shared<Snapshot>(
+        *this, found.address,
+        Snapshot::Listed{entry.size, entry.modified_s.value_or(-1), entry.validator});
+    current->believe(now, until_s);
+    if (!enter_listed(current)) return std::nullopt;
   }
+  found.file = std::move(current);
+  return found;
+}
+
+/// An index page shows a size and a rounded time at most: what the object itself has said counts.
+std::optional<Found> Catalog::known_by_size(Found found, const ListEntry& entry,
+                                            SnapshotPtr current) {
   const bool agrees = current && (!entry.size || *entry.size == current->size()) &&
                       (!entry.modified_s || current->modified_s() < 0 ||
                        same_listed_time(*entry.modified_s, current->modified_s()));
-  if (version) {
-    if (!agrees || !fresh(*version)) return std::nullopt;
-    found.file = current;
-    found.valid_for_ms = std::min(listing_ms, valid_for_ms(*version));
+  if (const VersionPtr version = current ? current->version() : nullptr) {
+    if (!agrees || !judge_.fresh(*version)) return std::nullopt;
+    found.file = std::move(current);
+    found.valid_for_ms = std::min(found.valid_for_ms, judge_.valid_for_ms(*version));
     return found;
   }
   if (!entry.size) return std::nullopt;
   if (!agrees) {
     current = std::make_shared<Snapshot>(
         *this, found.address, Snapshot::Listed{entry.size, entry.modified_s.value_or(-1), {}});
-    MutexLock lock(mu_);
-    Object& object = objects_[object_key(*directory.origin, found.address.key)];
-    if (object.snapshot && object.snapshot->version()) return std::nullopt;  // learnt meanwhile
-    object.snapshot = current;
-    object.listed = true;
-    sweep_locked();
+    if (!enter_listed(current)) return std::nullopt;
   }
-  found.file = current;
+  found.file = std::move(current);
   // Once it is read it has a version, which nobody may open unasked.
-  if (policies_.of(*directory.origin).kind == FreshnessPolicy::Kind::kAlways)
+  if (judge_.policies().of(*found.address.origin).kind == FreshnessPolicy::Kind::kAlways)
     found.valid_for_ms = 0;
   return found;
+}
+
+/// False: a version of it was learnt meanwhile.
+bool Catalog::enter_listed(const SnapshotPtr& snapshot) {
+  const ObjectAddress& address = snapshot->address();
+  MutexLock lock(mu_);
+  Object& object = objects_[object_key(*address.origin, address.key)];
+  if (object.snapshot && object.snapshot->version()) return false;
+  object.snapshot = snapshot;
+  object.listed = true;
+  sweep_locked();
+  return true;
 }
 
 void Catalog::lookup(ObjectAddress directory, std::string name, Callback<Found> done) {
@@ -488,7 +464,7 @@ void Catalog::lookup(ObjectAddress directory, std::string name, Callback<Found> 
                              done = std::move(done)](Result<ListingPagesPtr> pages) mutable {
     if (!pages) {
       // No index page here: names can still be asked for one by one.
-      if (is_transient(pages.error().code) && !is_offline(*directory.origin))
+      if (is_transient(pages.error().code) && !judge_.is_offline(*directory.origin))
         return done(pages.error());
       return probe(std::move(directory), std::move(name), std::move(done));
     }
@@ -519,10 +495,10 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
   }
   if (absent) return done(Error(ErrorCode::kNotFound, name));
   VersionPtr version = snapshot ? bind_as_listed(snapshot) : nullptr;
-  if (version && fresh(*version)) {
-    return done(Found{false, std::move(address), snapshot, -1, valid_for_ms(*version)});
+  if (version && judge_.fresh(*version)) {
+    return done(Found{false, std::move(address), snapshot, -1, judge_.valid_for_ms(*version)});
   }
-  if (is_offline(*address.origin)) {
+  if (judge_.is_offline(*address.origin)) {
     return done(Error(ErrorCode::kUnreachable, address.origin->url_of(address.key) +
                                                    " is not cached, and the policy is offline"));
   }
@@ -531,14 +507,14 @@ void Catalog::probe(ObjectAddress directory, std::string name, Callback<Found> d
       [this, address, directory, name, done = std::move(done)](Result<SnapshotPtr> result) mutable {
         if (result) {
           const VersionPtr bound = (*result)->version();
-          return done(Found{false, address, *result, -1, bound ? valid_for_ms(*bound) : 0});
+          return done(Found{false, address, *result, -1, bound ? judge_.valid_for_ms(*bound) : 0});
         }
         if (result.error().code != ErrorCode::kIsDirectory) return done(result.error());
         done(Found{true,
                    {directory.origin, directory.origin->child_key(directory.key, name, true)},
                    nullptr,
                    -1,
-                   policies_.of(*directory.origin).listing_lifetime_s({}) * 1000});
+                   judge_.policies().of(*directory.origin).listing_lifetime_s({}) * 1000});
       });
 }
 
@@ -620,7 +596,7 @@ VersionPtr Catalog::current(const ObjectAddress& address) const {
   return found->second.snapshot->version();
 }
 
-// --- what outlives a run, and what is asked for again ------------------------------------------
+// --- asking again -----------------------------------------------------------------------------
 
 Catalog::Refreshed Catalog::refresh(std::string_view url_prefix) {
   Refreshed refreshed;
@@ -651,77 +627,6 @@ Catalog::Refreshed Catalog::refresh(std::string_view url_prefix) {
   }
   refreshed.objects = versions.size();
   return refreshed;
-}
-
-KnownNames Catalog::known_names() const {
-  const std::int64_t now_s = clock_.unix_s(), now_ns = clock_.monotonic_ns();
-  const auto unix_of = [&](std::int64_t ns) { return now_s + (ns - now_ns) / kNsPerSecond; };
-  KnownNames names;
-  for (const Directories::Known& known : directories_.all())
-    names.listings.push_back({known.origin->id(), known.dir_key, known.listing->complete,
-                              known.listing->hidden_entries, unix_of(known.listing->fresh_until_ns),
-                              known.listing->entries});
-  MutexLock lock(mu_);
-  for (const auto& [key, object] : objects_) {
-    if (object.negative_until_ns > now_ns) {
-      const std::size_t split = key.find('\n');
-      names.absences.push_back(
-          {key.substr(0, split), key.substr(split + 1), unix_of(object.negative_until_ns)});
-      continue;
-    }
-    const VersionPtr version = object.snapshot ? object.snapshot->version() : nullptr;
-    // The manifest has those with chunks; a listing has what it promises.
-    if (!version || version->cached_bytes() > 0 || version->no_store()) continue;
-    const Version::Heard heard = version->heard();
-    if (!heard.current || heard.must_revalidate ||
-        version->validator().kind == Validator::Kind::kPrivate)
-      continue;
-    names.objects.push_back({version->origin()->id(), version->key(), version->validator(),
-                             version->size(), version->modified_s(), heard.validated_s,
-                             heard.fresh_until_s});
-  }
-  return names;
-}
-
-void Catalog::load(KnownNames names, const FindOrigin& find_origin) {
-  const std::int64_t now_s = clock_.unix_s(), now_ns = clock_.monotonic_ns();
-  const auto monotonic_of = [&](std::int64_t s) { return now_ns + (s - now_s) * kNsPerSecond; };
-  std::unordered_map<std::string, std::shared_ptr<Origin>> origins;
-  const auto origin_of = [&](const std::string& id) {
-    const auto [found, is_new] = origins.try_emplace(id);
-    if (is_new)
-      if (auto origin = find_origin(id)) found->second = *std::move(origin);
-    return found->second;
-  };
-  for (KnownNames::Listing& known : names.listings) {
-    auto origin = origin_of(known.origin_id);
-    if (!origin) continue;
-    auto listing = std::make_shared<DirectoryListing>();
-    listing->entries = std::move(known.entries);
-    listing->complete = known.complete;
-    listing->hidden_entries = known.hidden_entries;
-    listing->fresh_until_ns = monotonic_of(known.fresh_until_s);
-    directories_.load({std::move(origin), std::move(known.dir_key), std::move(listing)});
-  }
-  for (KnownNames::Object& known : names.objects) {
-    auto origin = origin_of(known.origin_id);
-    if (!origin) continue;
-    std::string key = object_key(*origin, known.key);
-    auto snapshot = std::make_shared<Snapshot>(
-        *this, ObjectAddress{std::move(origin), std::move(known.key)},
-        Snapshot::Listed{known.size, known.modified_s, std::move(known.validator)});
-    snapshot->believe(known.validated_s, known.fresh_until_s);
-    MutexLock lock(mu_);
-    Object& object = objects_[std::move(key)];
-    if (!object.snapshot) object.snapshot = std::move(snapshot);
-  }
-  for (const KnownNames::Absence& known : names.absences) {
-    const auto origin = origin_of(known.origin_id);
-    if (!origin || known.until_s <= now_s) continue;
-    MutexLock lock(mu_);
-    Object& object = objects_[object_key(*origin, known.key)];
-    if (!object.snapshot) object.negative_until_ns = monotonic_of(known.until_s);
-  }
 }
 
 }  // namespace rangecache::cache

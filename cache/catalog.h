@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "base/origin.h"
 #include "cache/directories.h"
+#include "cache/freshness_judge.h"
 #include "cache/freshness_policy.h"
 #include "cache/known_names.h"
 #include "cache/snapshot.h"
@@ -57,7 +58,7 @@ class Catalog {
   /// Whether what is read now may serve a later open unasked; false where each open asks, and
   /// where nothing is fetched.
   bool keeps_what_is_read(const Origin& origin) const {
-    const FreshnessPolicy::Kind kind = policies_.of(origin).kind;
+    const FreshnessPolicy::Kind kind = judge_.policies().of(origin).kind;
     return kind != FreshnessPolicy::Kind::kAlways && kind != FreshnessPolicy::Kind::kOffline;
   }
   /// The last listing, however old; null: none yet.
@@ -115,21 +116,9 @@ class Catalog {
   };
   static constexpr std::size_t kMinSweep = 16'384;  ///< objects
   static std::string object_key(const Origin& origin, std::string_view key);
-  const FreshnessPolicy& policy_of(const Version& version) const {
-    return policies_.of(*version.origin());
-  }
-  bool is_offline(const Origin& origin) const {
-    return policies_.of(origin).kind == FreshnessPolicy::Kind::kOffline;
-  }
-  bool fresh(const Version& version) const;
-  /// Past its time, but to be given at once while the origin is asked (RFC 5861 §3).
-  bool usable_meanwhile(const Version& version) const;
-  /// ... while the origin cannot answer (§4).
-  bool usable_in_need(const Version& version) const;
   void revalidate_meanwhile(const ObjectAddress& address, const VersionPtr& version);
   /// The snapshot's version; one that a listing named is entered now. Null: none is known.
   VersionPtr bind_as_listed(const SnapshotPtr& snapshot);
-  std::int64_t valid_for_ms(const Version& version) const;
   VersionPtr version_locked(const std::shared_ptr<Origin>& origin, VersionRecord record,
                             bool no_store) REQUIRES(mu_);
   /// Now and then drops what nobody uses and a listing, or the origin, can tell again: what is kept
@@ -137,6 +126,9 @@ class Catalog {
   void sweep_locked() REQUIRES(mu_);
   void revalidate(ObjectAddress address, VersionPtr known, Callback<SnapshotPtr> done);
   void answer(const ObjectAddress& address, Result<SnapshotPtr> result);
+  std::optional<Found> known_by_validator(Found found, const ListEntry& entry, SnapshotPtr current);
+  std::optional<Found> known_by_size(Found found, const ListEntry& entry, SnapshotPtr current);
+  bool enter_listed(const SnapshotPtr& snapshot);
   void probe(ObjectAddress directory, std::string name, Callback<Found> done);
   Result<ListingPtr> listed_before(const ObjectAddress& directory);
   Result<SnapshotPtr> settle(const ObjectAddress& address, const VersionPtr& known,
@@ -149,7 +141,7 @@ class Catalog {
 
   const VersionContext& context_;
   const Clock& clock_;
-  const FreshnessPolicies policies_;
+  const FreshnessJudge judge_;
   Counter& revalidations_;
   Counter& stale_served_;
   Gauge& version_count_;

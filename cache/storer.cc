@@ -14,9 +14,6 @@ namespace rangecache::cache {
 namespace {
 
 constexpr std::int64_t kFaultLogInterval_ns = 5'000'000'000;  // a full disk must not fill the log
-constexpr std::uint64_t kEvictOnNoSpace = 16 * kPieceSize;
-constexpr std::uint64_t kMaxUndeleted = 4;
-constexpr int kTrimSlice = 8;  // chunks, before others on the store thread have their turn
 constexpr std::uint64_t kDirectoryCharge = 2 * 4096;  // a version's directory and its meta file
 constexpr std::uint64_t kSmallPiece = 128 * 1024;
 constexpr std::int64_t kBehindLook_ms = 20;
@@ -41,12 +38,6 @@ class Counted {
 
 Storer::Storer(Parts parts, Options options)
     : parts_(parts),
-      evicted_chunks_(
-          parts.metrics.counter("rangecache_evicted_chunks_total", "Chunks removed to make room")),
-      evicted_bytes_(parts.metrics.counter("rangecache_evicted_bytes_total",
-                                           "Bytes of chunks removed to make room")),
-      wasted_ahead_bytes_(parts.metrics.counter("rangecache_read_ahead_wasted_bytes_total",
-                                                "Bytes read ahead and evicted before any use")),
       corrupt_chunks_(parts.metrics.counter("rangecache_corrupt_chunks_total",
                                             "Chunks thrown away: damaged, or their file is gone")),
       faults_(parts.metrics.counter("rangecache_cache_faults_total",
@@ -61,14 +52,14 @@ Storer::Storer(Parts parts, Options options)
           "Bytes served but not kept: asked for the first time (--admission second-use)")),
       pinned_gauge_(parts.metrics.gauge("rangecache_pinned_bytes",
                                         "Bytes on disk that eviction has spared for a pin")),
-      chunks_(parts.metrics.gauge("rangecache_chunks", "Chunks on disk")),
       walk_gauge_(parts.metrics.gauge("rangecache_walking",
                                       "1 while files of an unclean stop are looked for")),
       look_after_ms_(options.look_after_ms),
-      marks_(Watermarks::of(parts.ledger.limit())),
       free_space_(parts.files, parts.store.directory(), options.keep_free_bytes, parts.clock,
                   parts.metrics),
-      grace_(parts.clock, parts.ledger.limit() / 8),
+      evictor_({parts.ledger, parts.groups, free_space_, parts.breaker, parts.open_chunks,
+                parts.clock, parts.metrics},
+               [this](Chunk& chunk) { return remove(chunk, "evicted"); }),
       writes_(options.memory_bytes, parts.clock, parts.metrics),
       memory_bytes_(options.memory_bytes),
       kept_pieces_(parts.clock),
@@ -121,11 +112,12 @@ void Storer::work_off() {
 bool Storer::begin(PieceWrite job) {
   const ByteRange range = job.piece->filled();
   job.charge = Ledger::chunk_charge(range.size());
-  if (!may_be_kept(job) || !make_room_in_quota(*job.version, job.charge)) {
+  if (!may_be_kept(job) || !evictor_.make_room_in_quota(*job.version, job.charge)) {
     leave_out(job);
+    trim_soon();
     return false;
   }
-  if (!reserve(job.charge)) {
+  if (!evictor_.reserve(job.charge)) {
     drop(job, Error(ErrorCode::kNoSpace, "nothing can be evicted to make room"));
     return false;
   }
@@ -179,7 +171,7 @@ void Storer::enter_written(PieceWrite job, Result<std::uint64_t> disk_bytes) {
   ChunkPtr chunk(new Chunk(job.version.get(), range, job.piece->checksums(), /*proved=*/true));
   if (job.version->piece_stored(*job.piece, chunk)) kept_pieces_.add(job.version, job.piece);
   shrink_kept_pieces();
-  count(*chunk, job.piece->unread_ahead);
+  evictor_.insert(*chunk, job.piece->unread_ahead);
   if (on_stored_) on_stored_(job.version);
   parts_.manifest.append_chunk({job.version->id(), range, job.piece->checksums()});
   if (parts_.sync) parts_.sync->wrote(range.size());
@@ -195,7 +187,8 @@ void Storer::shrink_kept_pieces() {
 
 bool Storer::may_be_kept(const PieceWrite& job) {
   return parts_.breaker.writes_allowed() && parts_.manifest.recording() &&
-         fits_beside_strays(job.charge + kDirectoryCharge) && leaves_floor(job.charge) &&
+         evictor_.fits_beside_strays(job.charge + kDirectoryCharge) &&
+         evictor_.leaves_floor(job.charge) &&
          // A chunk with these bytes is still on the disk, and may come back.
          !set_aside_.overlaps(*job.version, job.piece->filled());
 }
@@ -219,35 +212,6 @@ void Storer::leave_out(const PieceWrite& job) {
   job.version->piece_dropped(*job.piece);
 }
 
-/// Its space is in the ledger: from here on it can be evicted.
-void Storer::count(Chunk& chunk, bool read_ahead) {
-  chunk.counted = true;
-  chunk.pages = static_cast<std::uint32_t>(Ledger::chunk_charge(chunk.range.size()) /
-                                           EvictionHook::kPageSize);
-  chunk.ghost_key = static_cast<std::uint32_t>(
-      ((chunk.version->id().low ^ chunk.range.begin) * 0x9e3779b97f4a7c15ULL) >> 32);
-  if (read_ahead) {
-    chunk.unread_ahead = true;
-    parts_.open_chunks.unused_ahead().add(static_cast<std::int64_t>(chunk.range.size()));
-    grace_.add(ChunkPtr(&chunk));
-  } else {
-    parts_.groups.insert(chunk);
-  }
-  chunks_.add(1);
-  end_grace();
-}
-
-/// The reverse; returns the bytes that are still in the ledger.
-std::uint64_t Storer::discount(Chunk& chunk) {
-  CHECK(chunk.counted);
-  chunk.counted = false;
-  if (!grace_.remove(chunk)) parts_.groups.remove(chunk);
-  if (chunk.unread_ahead.exchange(false))
-    parts_.open_chunks.unused_ahead().add(-static_cast<std::int64_t>(chunk.range.size()));
-  chunks_.add(-1);
-  return Ledger::chunk_charge(chunk.range.size());
-}
-
 void Storer::drop(const PieceWrite& job, const Error& error) {
   job.version->piece_dropped(*job.piece);
   faults_.add();
@@ -259,7 +223,7 @@ void Storer::drop(const PieceWrite& job, const Error& error) {
 
 Result<void> Storer::ensure_directory(Version& version) {
   if (version.on_disk.directory) return {};
-  if (!reserve(kDirectoryCharge))
+  if (!evictor_.reserve(kDirectoryCharge))
     return Error(ErrorCode::kNoSpace, "nothing can be evicted to make room");
   const VersionRecord record = version.record();
   if (auto made = parts_.store.create_version(record); !made) {
@@ -271,116 +235,24 @@ Result<void> Storer::ensure_directory(Version& version) {
   return {};
 }
 
-// --- evicting ---------------------------------------------------------------------------------
-
-bool Storer::reserve(std::uint64_t bytes) {
-  // Where files cannot be deleted, forgetting more of them makes no room.
-  const std::uint64_t enough = undeleted_ + kMaxUndeleted;
-  if (!fits_beside_strays(bytes)) return false;
-  while (!parts_.ledger.try_reserve(bytes)) {
-    if (undeleted_ >= enough || !evict_one()) return false;
-  }
-  return true;
-}
-
-/// Files that nobody has counted yet may stand on the disk until the walk is through.
-bool Storer::fits_beside_strays(std::uint64_t bytes) const {
-  return strays_ == 0 || (strays_ <= parts_.ledger.limit() &&
-                          parts_.ledger.used() + bytes <= parts_.ledger.limit() - strays_);
-}
+// --- making room --------------------------------------------------------------------------------
 
 void Storer::make_room_after(const Error& error) {
-  if (error.code != ErrorCode::kNoSpace) return;
-  // Others filled the disk: give some of ours back, so that the next writes fit.
-  for (std::uint64_t freed = 0; freed < kEvictOnNoSpace && evict_one(); freed += kPieceSize) {
-  }
-}
-
-/// Makes room in the file system for what is new, by what is old of ours, but not for others:
-/// that is the business of look_after_disk().
-bool Storer::leaves_floor(std::uint64_t bytes) {
-  std::uint64_t missing = free_space_.missing_for(bytes);
-  if (free_space_.below()) {
-    trim_soon();
-    return false;
-  }
-  for (int i = 0; missing > 0 && i < kTrimSlice; ++i) {
-    if (!evict_one()) return false;
-    missing = free_space_.missing_for(bytes);
-  }
-  return missing == 0;
-}
-
-void Storer::end_grace() {
-  while (const ChunkPtr chunk = grace_.leave()) parts_.groups.insert(*chunk);
+  if (error.code == ErrorCode::kNoSpace) evictor_.make_room_on_full_disk();
 }
 
 void Storer::trim_soon() {
-  if (!started_ || trim_posted_ || !wants_trim()) return;
+  if (!started_ || stopping_ || trim_posted_ || !evictor_.wants_trim()) return;
   trim_posted_ = true;
   loop_.post([this] {
     trim_posted_ = false;
-    trim();
+    if (!stopping_ && evictor_.trim()) trim_soon();
   });
 }
 
-bool Storer::wants_trim() {
-  if (stopping_) return false;
-  const std::uint64_t used = parts_.ledger.used();
-  trimming_ = used > (trimming_ ? marks_.low : marks_.high);
-  // Files of a disk that fails cannot be counted on to go; of a full one, they can.
-  const DiskBreaker& breaker = parts_.breaker;
-  if (!breaker.writes_allowed() && breaker.cause() != ErrorCode::kNoSpace) return false;
-  return trimming_ || free_space_.missing() > 0;
-}
-
-/// One slice: evicts ahead of need, so that writes need not wait for it.
-void Storer::trim() {
+/// False: its file, or its empty directory, could not be deleted.
+bool Storer::remove(Chunk& chunk, const char* why) {
   const std::uint64_t undeleted = undeleted_;
-  for (int i = 0; i < kTrimSlice; ++i) {
-    if (!wants_trim() || !evict_one() || undeleted_ > undeleted) return;
-  }
-  trim_soon();
-}
-
-bool Storer::evict_one() {
-  end_grace();
-  Chunk* victim = parts_.groups.victim();
-  if (!victim) {
-    const ChunkPtr graced = grace_.leave(/*force=*/true);
-    if (!graced) return false;
-    parts_.groups.insert(*graced);
-    victim = parts_.groups.victim();
-    if (!victim) return false;
-  }
-  evict(*victim);
-  return true;
-}
-
-void Storer::evict(Chunk& victim) {
-  evicted_chunks_.add();
-  evicted_bytes_.add(victim.range.size());
-  if (victim.unread_ahead) wasted_ahead_bytes_.add(victim.range.size());
-  remove(victim, "evicted");
-}
-
-bool Storer::make_room_in_quota(Version& version, std::uint64_t bytes) {
-  while (!parts_.groups.room_for(version, bytes)) {
-    Chunk* victim = parts_.groups.victim_of(version);
-    if (!victim) {
-      const ChunkPtr graced = grace_.leave(/*force=*/true);
-      if (!graced) return false;
-      parts_.groups.insert(*graced);
-      continue;
-    }
-    const std::uint64_t undeleted = undeleted_;
-    evict(*victim);
-    if (undeleted_ > undeleted) return false;
-  }
-  return true;
-}
-
-void Storer::remove(Chunk& chunk, const char* why) {
   const ChunkPtr keep(&chunk);
   const VersionPtr version = chunk.version->shared_from_this();
   version->remove_chunk(chunk);
@@ -388,11 +260,12 @@ void Storer::remove(Chunk& chunk, const char* why) {
   delete_file(chunk, why);
   forget_if_empty(version);
   flush_soon();
+  return undeleted_ == undeleted;
 }
 
 /// Of a chunk that is in no tree any more.
 void Storer::delete_file(Chunk& chunk, const char* why) {
-  const std::uint64_t charge = discount(chunk);
+  const std::uint64_t charge = evictor_.erase(chunk);
   parts_.groups.give_back(*chunk.version, charge);
   --chunk.version->on_disk.files;
   // First no new readers, then no name, then the space: in this order no reader can hold a
@@ -478,7 +351,7 @@ bool Storer::begin_merge(const VersionPtr& version, ByteRange range) {
   std::promise<bool> begun;
   loop_.post([&] {
     const bool can = !stopping_ && parts_.breaker.writes_allowed() && parts_.manifest.recording() &&
-                     strays_ == 0 && !free_space_.below() &&
+                     !evictor_.has_strays() && !free_space_.below() &&
                      parts_.ledger.try_reserve(Ledger::chunk_charge(range.size()));
     if (can) {
       parts_.groups.take(*version, Ledger::chunk_charge(range.size()));
@@ -536,7 +409,7 @@ bool Storer::replace(const VersionPtr& version, const ChunkPtr& merged,
     uses = std::max(uses, source->frequency.load(std::memory_order_relaxed));
     delete_file(*source, "merged");
   }
-  count(*merged);
+  evictor_.insert(*merged);
   for (; uses > 0; --uses) parts_.groups.touched(*merged);
   if (parts_.sync) parts_.sync->wrote(merged->range.size());
   return true;
@@ -562,11 +435,11 @@ void Storer::enter(const ChunkPtr& chunk) {
   parts_.ledger.charge_existing(Ledger::chunk_charge(chunk->range.size()));
   parts_.groups.take(*chunk->version, Ledger::chunk_charge(chunk->range.size()));
   ++chunk->version->on_disk.files;
-  count(*chunk);
+  evictor_.insert(*chunk);
 }
 
 void Storer::unload_chunk(Chunk& chunk) {
-  const std::uint64_t charge = discount(chunk);
+  const std::uint64_t charge = evictor_.erase(chunk);
   parts_.ledger.release(charge);
   parts_.groups.give_back(*chunk.version, charge);
   --chunk.version->on_disk.files;
@@ -578,20 +451,10 @@ void Storer::unload_version(const VersionPtr& version) {
   if (std::exchange(version->on_disk.directory, false)) parts_.ledger.release(kDirectoryCharge);
 }
 
-void Storer::shrink_to_limit() {
-  while (parts_.ledger.used() > parts_.ledger.limit() && evict_one()) {
-  }
-  while (Chunk* victim = parts_.groups.victim_over_quota()) {
-    const std::uint64_t undeleted = undeleted_;
-    evict(*victim);
-    if (undeleted_ > undeleted) return;
-  }
-}
-
 // --- strays -----------------------------------------------------------------------------------
 
 void Storer::expect_strays(std::uint64_t bytes) {
-  strays_ = bytes;
+  evictor_.expect_strays(bytes);
   walking_ = true;
   walk_gauge_.set(1);
 }
@@ -631,13 +494,13 @@ void Storer::settle(const Strays& strays) {
     if (unknown(range)) removed_ += static_cast<bool>(parts_.store.remove_chunk(strays.id, range));
   }
   if (!version || !version->on_disk.directory) (void)parts_.store.remove_version(strays.id);
-  shrink_to_limit();
+  evictor_.shrink_to_limits();
   flush_soon();
 }
 
 void Storer::walk_done(bool complete) {
   loop_.post([this, complete] {
-    strays_ = 0;
+    evictor_.expect_strays(0);
     walking_ = !complete;
     walk_gauge_.set(0);
     if (adopted_ + removed_ > 0)
@@ -652,7 +515,7 @@ void Storer::look_after_disk() {
   free_space_.look();
   work_off();
   shrink_kept_pieces();
-  end_grace();
+  evictor_.end_grace();
   pinned_gauge_.set(static_cast<std::int64_t>(parts_.groups.pinned_bytes()));
   probe();
   if (parts_.breaker.writes_allowed()) {
@@ -710,7 +573,7 @@ void Storer::account_manifest() {
   const std::uint64_t wanted = parts_.manifest.disk_bytes() + 16 * 4096;
   if (wanted > manifest_charge_) {
     const std::uint64_t more = wanted - manifest_charge_;
-    if (!reserve(more)) parts_.ledger.charge_existing(more);
+    if (!evictor_.reserve(more)) parts_.ledger.charge_existing(more);
   } else {
     parts_.ledger.release(manifest_charge_ - wanted);
   }

@@ -20,15 +20,14 @@
 #include "cache/chunk_writer.h"
 #include "cache/disk_breaker.h"
 #include "cache/eviction_groups.h"
+#include "cache/evictor.h"
 #include "cache/free_space.h"
 #include "cache/kept_pieces.h"
 #include "cache/ledger.h"
 #include "cache/manifest.h"
 #include "cache/open_chunks.h"
-#include "cache/read_ahead_grace.h"
 #include "cache/set_aside.h"
 #include "cache/version.h"
-#include "cache/watermarks.h"
 #include "cache/write_queue.h"
 
 namespace rangecache::cache {
@@ -93,8 +92,8 @@ class Storer {
   /// Undo that: later records of the manifest say that it is gone.
   void unload_chunk(Chunk& chunk);
   void unload_version(const VersionPtr& version);
-  /// Evicts until the ledger's limit holds (it may have been lowered).
-  void shrink_to_limit();
+  /// Evicts until the limits hold (they may have been lowered).
+  void shrink_to_limits() { evictor_.shrink_to_limits(); }
   /// Files of `bytes` at most may stand on the disk that the index does not know. Until
   /// walk_done() new chunks are kept only if there is room for those, too (promise 7).
   void expect_strays(std::uint64_t bytes);
@@ -133,8 +132,6 @@ class Storer {
                const std::vector<ChunkPtr>& sources);
   void work_off();
   bool begin(PieceWrite job);
-  void count(Chunk& chunk, bool read_ahead = false);
-  std::uint64_t discount(Chunk& chunk);
   void finish(PieceWrite job, Result<std::uint64_t> disk_bytes);
   void enter_written(PieceWrite job, Result<std::uint64_t> disk_bytes);
   void drop(const PieceWrite& job, const Error& error);
@@ -143,20 +140,11 @@ class Storer {
   bool may_be_kept(const PieceWrite& job);
   bool is_admitted(const PieceWrite& job);
   void turn_away(const PieceWrite& job);
-  bool leaves_floor(std::uint64_t bytes);
-  bool reserve(std::uint64_t bytes);
-  bool evict_one();
-  void evict(Chunk& victim);
-  bool make_room_in_quota(Version& version, std::uint64_t bytes);
-  void end_grace();
   void trim_soon();
-  void trim();
-  bool wants_trim();
-  bool fits_beside_strays(std::uint64_t bytes) const;
   void look_after_disk();
   void restore_set_aside(bool all);
   void probe();
-  void remove(Chunk& chunk, const char* why);
+  bool remove(Chunk& chunk, const char* why);
   void delete_file(Chunk& chunk, const char* why);
   void make_room_after(const Error& error);
   Result<void> ensure_directory(Version& version);
@@ -173,21 +161,16 @@ class Storer {
   ChunkWriter* writer_ = nullptr;
   std::function<std::vector<VersionPtr>()> all_versions_;
   std::function<VersionPtr(const VersionId&)> find_;
-  Counter& evicted_chunks_;
-  Counter& evicted_bytes_;
-  Counter& wasted_ahead_bytes_;
   Counter& corrupt_chunks_;
   Counter& faults_;
   Counter& left_out_bytes_;
   Gauge& unwritten_bytes_;
   Counter& not_admitted_bytes_;
   Gauge& pinned_gauge_;
-  Gauge& chunks_;
   Gauge& walk_gauge_;
   const std::int64_t look_after_ms_;
-  const Watermarks marks_;
   FreeSpace free_space_;
-  ReadAheadGrace grace_;
+  Evictor evictor_;
   WriteQueue writes_;
   const std::uint64_t memory_bytes_;
   KeptPieces kept_pieces_;
@@ -198,8 +181,7 @@ class Storer {
   std::multiset<std::tuple<VersionId, std::uint64_t, std::uint64_t>> writing_;
   std::uint64_t manifest_charge_ = 0;
   std::uint64_t undeleted_ = 0;              ///< files that eviction could not delete
-  std::uint64_t strays_ = 0;                 ///< bytes that may stand on the disk uncounted
-  bool walking_ = false;                     ///< ... and a clean mark would be wrong
+  bool walking_ = false;                     ///< files that nobody counted may stand on the disk
   std::uint64_t adopted_ = 0, removed_ = 0;  ///< by the walk
 
   std::optional<CheckpointDump> dump_;  ///< a slice of it in each round of the loop
@@ -207,7 +189,6 @@ class Storer {
   bool flush_posted_ = false;
   bool work_off_posted_ = false;
   bool trim_posted_ = false;
-  bool trimming_ = false;  ///< above the high mark, on the way to the low one
   bool stopping_ = false;
   std::int64_t last_fault_logged_ns_ = 0;
   EventLoop loop_;  // last: its thread uses everything above

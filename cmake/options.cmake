@@ -5,7 +5,8 @@ target_include_directories(rangecache_options INTERFACE ${PROJECT_SOURCE_DIR} ${
                                                         ${PROJECT_BINARY_DIR}/include)
 target_compile_options(rangecache_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor
                                                     -Wno-missing-field-initializers)
-target_compile_definitions(rangecache_options INTERFACE _FILE_OFFSET_BITS=64 FMT_HEADER_ONLY=0)
+# FMT_HEADER_ONLY must not be defined, be it as 0: all of fmt would be compiled into every file.
+target_compile_definitions(rangecache_options INTERFACE _FILE_OFFSET_BITS=64)
 if(RANGECACHE_WERROR)
   target_compile_options(rangecache_options INTERFACE -Werror)
 endif()

@@ -11,6 +11,9 @@ class CacheRoomTest : public DiskTest {
   static constexpr std::uint64_t kFloor = 20 * kMiB;
   static constexpr std::uint64_t kDisk = 200 * kMiB;
 
+  /// The cache asks the shared disk until it stops, so it goes before this part of the fixture.
+  ~CacheRoomTest() override { harness_.reset(); }
+
   /// A disk of kDisk, of which others hold `others_`, and the cache what it has there.
   void on_a_shared_disk() {
     files_.free_bytes_as([this] {

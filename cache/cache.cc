@@ -94,7 +94,7 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
       make_context(pool_, *open_chunks_, *storer_, clock_, metrics_));
   catalog_ = std::make_unique<Catalog>(*context_, clock_, options_.freshness, metrics_);
   directory_read_ahead_ = std::make_unique<DirectoryReadAhead>(
-      *catalog_, std::min(kDirectoryWindow, read_ahead_options().max_window), metrics_);
+      *catalog_, std::min(kDirectoryWindow, max_read_ahead()), metrics_);
   context_->changed = [catalog = catalog_.get()](const VersionPtr& version) {
     catalog->changed(version);
   };
@@ -134,12 +134,14 @@ Result<void> Cache::load(const FindOrigin& find_origin, FileSystem& files) {
   return {};
 }
 
-ReadAhead::Options Cache::read_ahead_options() const {
-  ReadAhead::Options options;
-  options.max_window = std::min<std::uint64_t>(
-      {options.max_window, options_.memory_bytes / 4, options_.size_bytes / 8});
-  options.whole_size = std::min(options_.fetch_whole_bytes, options_.size_bytes / 2);
-  return options;
+std::uint64_t Cache::max_read_ahead() const {
+  return std::min<std::uint64_t>(
+      {ReadAhead::Options{}.max_window, options_.memory_bytes / 4, options_.size_bytes / 8});
+}
+
+ReadAhead::Options Cache::read_ahead_options(const Origin& origin) const {
+  const std::uint64_t whole_size = options_.fetch_whole_bytes.of(origin);
+  return {max_read_ahead(), std::min(whole_size, options_.size_bytes / 2)};
 }
 
 void Cache::stored(const VersionPtr& version) {

@@ -52,9 +52,9 @@ struct CacheOptions {
   std::uint64_t merge_burst_bytes = 1 << 30;        ///< see Merger::Options
   std::chrono::milliseconds merge_settle_time{1000};
   Scrubber::Options scrubbing;
-  std::uint64_t keep_free_bytes = 0;    ///< free disk space that is left to others; 0: no floor
-  std::uint64_t fetch_whole_bytes = 0;  ///< see ReadAhead::Options::whole_size
-  std::int64_t look_after_ms = 1'000;   ///< how often the disk is looked after, in real time
+  std::uint64_t keep_free_bytes = 0;  ///< free disk space that is left to others; 0: no floor
+  PerOrigin<std::uint64_t> fetch_whole_bytes;  ///< see ReadAhead::Options::whole_size
+  std::int64_t look_after_ms = 1'000;          ///< how often the disk is looked after, in real time
 };
 
 /// The smallest limits that let the cache do its work.
@@ -79,8 +79,8 @@ class Cache {
   std::vector<EvictionGroups::Use> quotas() const { return groups_->quotas(); }
 
   DirectoryReadAhead& directory_read_ahead() { return *directory_read_ahead_; }
-  /// How far ahead may be read without crowding out what is wanted now.
-  ReadAhead::Options read_ahead_options() const;
+  /// How far ahead may be read, of objects of `origin`, without crowding out what is wanted now.
+  ReadAhead::Options read_ahead_options(const Origin& origin) const;
 
   using Evicted = Storer::Evicted;
   /// Evicts all chunks of the versions that `wanted` picks; calls back on the store thread.
@@ -94,6 +94,7 @@ class Cache {
   void stop();
 
  private:
+  std::uint64_t max_read_ahead() const;
   Cache(CacheOptions options, const Clock& clock, Metrics& metrics);
   Result<void> load(const FindOrigin& find_origin, FileSystem& files);
   void stored(const VersionPtr& version);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <utility>
 
 namespace rangecache::cache {
 namespace {
@@ -37,20 +36,6 @@ std::int64_t FreshnessPolicy::listing_lifetime_s(const Freshness& response) cons
     default:
       return lifetime_s(response);
   }
-}
-
-void FreshnessPolicies::add(std::string url_prefix, FreshnessPolicy policy) {
-  by_prefix_.emplace_back(std::move(url_prefix), policy);
-}
-
-const FreshnessPolicy& FreshnessPolicies::of(const Origin& origin) const {
-  if (by_prefix_.empty()) return otherwise_;
-  const std::string url = origin.url_of("");
-  for (const auto& [prefix, policy] : by_prefix_) {
-    const bool begins = std::string_view(url).starts_with(prefix);
-    if (begins && (url.size() == prefix.size() || url[prefix.size()] == '/')) return policy;
-  }
-  return otherwise_;
 }
 
 Result<std::int64_t> parse_duration_s(std::string_view text) {

@@ -3,10 +3,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "base/origin.h"
+#include "cache/per_origin.h"
 #include "rangecache/result.h"
 
 namespace rangecache::cache {
@@ -31,20 +30,7 @@ struct FreshnessPolicy {
   std::int64_t listing_lifetime_s(const Freshness& response) const;
 };
 
-/// The policy of each origin: that of the first prefix which the origin's URL has, else the
-/// default. A value; reading it is thread-safe.
-class FreshnessPolicies {
- public:
-  FreshnessPolicies(FreshnessPolicy otherwise = {}) : otherwise_(otherwise) {}  // NOLINT
-  /// `url_prefix` without a slash at its end: "s3://bucket", "https://host".
-  void add(std::string url_prefix, FreshnessPolicy policy);
-  const FreshnessPolicy& of(const Origin& origin) const;
-  const FreshnessPolicy& otherwise() const { return otherwise_; }
-
- private:
-  FreshnessPolicy otherwise_;
-  std::vector<std::pair<std::string, FreshnessPolicy>> by_prefix_;
-};
+using FreshnessPolicies = PerOrigin<FreshnessPolicy>;
 
 /// "http", "ttl=60s" (also m, h, d), "always", "immutable" or "offline".
 Result<FreshnessPolicy> parse_freshness_policy(std::string_view text);

@@ -42,6 +42,12 @@ std::string mounts_of(const Stats& stats) {
   std::string text = "\nMounts\n";
   for (const auto& mount : *mounts) {
     text += fmt::format("  {}  on  {}\n", mount.value("url", ""), mount.value("mountpoint", ""));
+    const int open = mount.value("open_handles", 0), native = mount.value("passthrough_files", 0);
+    if (!mount.value("passthrough", true)) {
+      text += fmt::format("    {} open; no pass-through\n", open);
+    } else if (open > 0) {
+      text += fmt::format("    {} open, {} of them read by the kernel itself\n", open, native);
+    }
   }
   return text;
 }

@@ -145,8 +145,12 @@ std::string ApiService::stats_json() {
   json["cache_dir"] = parts_.cache.options().directory;
   json["freshness"] = cache::to_string(parts_.cache.options().freshness.otherwise());
   json["mounts"] = nlohmann::json::array();
-  for (const MountInfo& mount : parts_.mounts.list())
-    json["mounts"].push_back({{"url", mount.url}, {"mountpoint", mount.mountpoint}});
+  for (const auto& [info, usage] : parts_.mounts.status())
+    json["mounts"].push_back({{"url", info.url},
+                              {"mountpoint", info.mountpoint},
+                              {"open_handles", usage.handles},
+                              {"passthrough", usage.passthrough},
+                              {"passthrough_files", usage.backed}});
   json["quotas"] = nlohmann::json::array();
   for (const auto& quota : parts_.cache.quotas())
     json["quotas"].push_back(

@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
 #include "base/paths.h"
+#include "daemon/parse_size.h"
 #include "rangecache/version.h"
 
 namespace rangecache::daemon {
@@ -306,27 +306,30 @@ Result<cache::FreshnessPolicy> policy_option(const Raw& raw, const char* otherwi
   return policy;
 }
 
-Result<Config> to_config(const Raw& raw, const toml::table& file) {
-  Config config;
-  config.cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
+Result<void> read_sizes(const Raw& raw, cache::CacheOptions& cache) {
+  cache.directory = raw.cache_dir.empty() ? default_cache_directory() : raw.cache_dir;
   if (raw.cache_size.empty()) {
-    RC_ASSIGN(const Space space, space_at(config.cache.directory));
-    config.cache.size_bytes = default_size(space);
+    RC_ASSIGN(const Space space, space_at(cache.directory));
+    cache.size_bytes = default_size(space);
   } else {
-    RC_ASSIGN(config.cache.size_bytes,
-              size_option("cache-size", raw.cache_size, cache::kMinSizeBytes));
+    RC_ASSIGN(cache.size_bytes, size_option("cache-size", raw.cache_size, cache::kMinSizeBytes));
   }
   if (raw.keep_free.empty()) {
-    RC_ASSIGN(const Space space, space_at(config.cache.directory));
-    config.cache.keep_free_bytes = default_keep_free(space);
+    RC_ASSIGN(const Space space, space_at(cache.directory));
+    cache.keep_free_bytes = default_keep_free(space);
   } else {
-    RC_ASSIGN(config.cache.keep_free_bytes, size_option("keep-free", raw.keep_free, 0));
+    RC_ASSIGN(cache.keep_free_bytes, size_option("keep-free", raw.keep_free, 0));
   }
-  RC_ASSIGN(config.cache.memory_bytes,
+  RC_ASSIGN(cache.memory_bytes,
             size_option("memory-limit", raw.memory_limit, cache::kMinMemoryBytes));
-  RC_ASSIGN(config.cache.scrubbing.bytes_per_second, size_option("scrub-rate", raw.scrub_rate, 0));
-  RC_ASSIGN(config.cache.merge_bytes_per_second, size_option("merge-rate", raw.merge_rate, 0));
-  RC_ASSIGN(config.cache.fetch_whole_bytes, size_option("fetch-whole", raw.fetch_whole, 0));
+  RC_ASSIGN(cache.scrubbing.bytes_per_second, size_option("scrub-rate", raw.scrub_rate, 0));
+  RC_ASSIGN(cache.merge_bytes_per_second, size_option("merge-rate", raw.merge_rate, 0));
+  RC_ASSIGN(cache.fetch_whole_bytes, size_option("fetch-whole", raw.fetch_whole, 0));
+  return {};
+}
+
+/// What holds for all origins, and what the tables of the config file say of some.
+Result<void> read_origins(const Raw& raw, const toml::table& file, Config& config) {
   RC_TRY(read_connection(raw, config.each_origin));
   DefaultFreshness freshness;
   RC_ASSIGN(freshness.http, policy_option(raw, "http"));
@@ -336,53 +339,67 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
   if (const toml::node* tables = file.get("origin")) {
     RC_ASSIGN(config.origins,
               read_origin_tables(*tables, raw.config_file, config.each_origin, freshness));
-    for (const OriginTable& origin : config.origins)
+    for (const OriginTable& origin : config.origins) {
       config.cache.freshness.add(origin.url, origin.freshness);
+      if (origin.fetch_whole_bytes)
+        config.cache.fetch_whole_bytes.add(origin.url, *origin.fetch_whole_bytes);
+    }
   }
   for (const char* scheme : {"s3:", "s3+http:", "s3+https:"})
     config.cache.freshness.add(scheme + std::string("/"), freshness.s3);
-  if (raw.eviction == "lru")
-    config.cache.eviction = cache::EvictionKind::kLru;
-  else if (raw.eviction != "s3fifo")
-    return usage("--eviction " + raw.eviction + ": use s3fifo or lru");
-  config.cache.max_pinned_share = raw.max_pinned / 100.0;
+  return {};
+}
+
+Result<void> read_quotas(const Raw& raw, std::vector<cache::Quota>& quotas) {
   for (const std::string& quota : raw.quota) {
     const std::size_t equals = quota.rfind('=');
     if (equals == std::string::npos || equals == 0)
       return usage("--quota " + quota + ": write PREFIX=SIZE");
     const std::string prefix = quota.substr(0, equals);
     RC_ASSIGN(const std::uint64_t size, size_option("quota", quota.substr(equals + 1), 0));
-    for (const cache::Quota& other : config.cache.quotas) {
+    for (const cache::Quota& other : quotas) {
       if (other.prefix == prefix)
         return usage("--quota " + quota + ": a second one for this prefix");
     }
-    config.cache.quotas.push_back({prefix, size});
-    if (config.cache.quotas.size() > 200) return usage("--quota: at most 200");
+    quotas.push_back({prefix, size});
+    if (quotas.size() > 200) return usage("--quota: at most 200");
   }
-  if (raw.admission == "second-use")
-    config.cache.admit_second_use = true;
-  else if (raw.admission != "all")
-    return usage("--admission " + raw.admission + ": use all or second-use");
-  if (raw.durability == "batch")
-    config.cache.durability = cache::Durability::kBatch;
-  else if (raw.durability == "strict")
-    config.cache.durability = cache::Durability::kStrict;
-  else if (raw.durability != "none")
-    return usage("--durability " + raw.durability + ": use none, batch or strict");
-  if (raw.writer == "threads")
-    config.cache.writer = cache::WriterKind::kThreads;
-  else if (raw.writer == "io_uring")
-    config.cache.writer = cache::WriterKind::kIoUring;
-  else if (raw.writer != "auto")
-    return usage("--writer " + raw.writer + ": use auto, io_uring or threads");
-  RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
-  config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
-  config.log_file = raw.log_file;
-  config.daemonize = raw.daemonize;
-  config.allow_other = raw.allow_other;
-  config.passthrough = !raw.no_passthrough;
-  config.urls_file = raw.urls;
+  return {};
+}
 
+/// The value that goes by the word which `option` was given.
+template <typename T>
+Result<T> choice(const char* option, const std::string& word,
+                 std::initializer_list<std::pair<const char*, T>> choices) {
+  std::string words;
+  for (const auto& [name, value] : choices) {
+    if (word == name) return value;
+    words += (words.empty() ? "" : name == std::prev(choices.end())->first ? " or " : ", ");
+    words += name;
+  }
+  return usage(fmt::format("--{} {}: use {}", option, word, words));
+}
+
+Result<void> read_choices(const Raw& raw, cache::CacheOptions& cache) {
+  using cache::Durability, cache::EvictionKind, cache::WriterKind;
+  RC_ASSIGN(cache.eviction,
+            choice<EvictionKind>("eviction", raw.eviction,
+                                 {{"s3fifo", EvictionKind::kS3Fifo}, {"lru", EvictionKind::kLru}}));
+  RC_ASSIGN(cache.admit_second_use,
+            choice<bool>("admission", raw.admission, {{"all", false}, {"second-use", true}}));
+  RC_ASSIGN(cache.durability, choice<Durability>("durability", raw.durability,
+                                                 {{"none", Durability::kNone},
+                                                  {"batch", Durability::kBatch},
+                                                  {"strict", Durability::kStrict}}));
+  RC_ASSIGN(cache.writer, choice<WriterKind>("writer", raw.writer,
+                                             {{"auto", WriterKind::kAuto},
+                                              {"io_uring", WriterKind::kIoUring},
+                                              {"threads", WriterKind::kThreads}}));
+  return {};
+}
+
+Result<void> read_mount(const Raw& raw, Config& config) {
+  config.urls_file = raw.urls;
   const std::size_t wanted = raw.urls.empty() ? 2 : 1;
   if (!raw.mount.empty() && raw.mount.size() != wanted) {
     return usage(raw.urls.empty() ? "give both a URL and a mount point: rangecached URL MOUNTPOINT"
@@ -393,30 +410,27 @@ Result<Config> to_config(const Raw& raw, const toml::table& file) {
     config.mountpoint = raw.mount.back();
     if (raw.urls.empty()) config.url = raw.mount.front();
   }
+  return {};
+}
+
+Result<Config> to_config(const Raw& raw, const toml::table& file) {
+  Config config;
+  RC_TRY(read_sizes(raw, config.cache));
+  RC_TRY(read_origins(raw, file, config));
+  RC_TRY(read_choices(raw, config.cache));
+  RC_TRY(read_quotas(raw, config.cache.quotas));
+  config.cache.max_pinned_share = raw.max_pinned / 100.0;
+  RC_ASSIGN(config.log_level, parse_log_level(raw.log_level));
+  config.socket_path = raw.socket.empty() ? default_socket_path() : raw.socket;
+  config.log_file = raw.log_file;
+  config.daemonize = raw.daemonize;
+  config.allow_other = raw.allow_other;
+  config.passthrough = !raw.no_passthrough;
+  RC_TRY(read_mount(raw, config));
   return config;
 }
 
 }  // namespace
-
-Result<std::uint64_t> parse_size(const std::string& text) {
-  const Error wrong =
-      usage("'" + text + "' is not a size: write 500MiB, 20GiB or a number of bytes");
-  char* end = nullptr;
-  if (text.empty() || (text[0] != '.' && (text[0] < '0' || text[0] > '9'))) return wrong;
-  const double number = std::strtod(text.c_str(), &end);
-  std::string unit(end);
-  for (char& c : unit) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  double scale = 1;
-  if (!unit.empty() && unit != "b") {
-    const auto power = std::string("kmgt").find(unit[0]);
-    const std::string rest = unit.substr(1);
-    if (power == std::string::npos || (rest != "" && rest != "b" && rest != "ib")) return wrong;
-    scale = std::pow(rest == "b" ? 1000.0 : 1024.0, static_cast<double>(power + 1));
-  }
-  const double bytes = number * scale;
-  if (!(bytes >= 0) || bytes > 9e18) return wrong;
-  return static_cast<std::uint64_t>(bytes);
-}
 
 CommandLine parse_command_line(int argc, const char* const* argv) {
   CLI::App app{"rangecached: makes remote files behave like local ones", "rangecached"};

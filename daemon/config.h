@@ -40,7 +40,4 @@ struct CommandLine {
 /// the command line wins. Prints help and errors itself.
 CommandLine parse_command_line(int argc, const char* const* argv);
 
-/// "64MiB", "1.5G", "10000000": a size in bytes. K, M, G and T are powers of 1024 (KB is 1000).
-Result<std::uint64_t> parse_size(const std::string& text);
-
 }  // namespace rangecache::daemon

@@ -87,11 +87,10 @@ void Mounts::ended(const std::string& mountpoint) {
   if (none && options_.all_gone) options_.all_gone();
 }
 
-std::vector<MountInfo> Mounts::list() const {
-  MutexLock lock(mu_);
-  std::vector<MountInfo> all;
-  for (const auto& [path, mount] : mounts_) all.push_back(mount->info);
-  return all;
+std::vector<Mounts::Status> Mounts::status() const {
+  std::vector<Status> status;
+  for (const auto& mount : all()) status.push_back({mount->info, mount->session->usage()});
+  return status;
 }
 
 std::vector<std::shared_ptr<Mounts::Mount>> Mounts::all() const {

@@ -31,7 +31,11 @@ class Mounts {
 
   void mount(MountSource source, std::string mountpoint, Callback<MountInfo> done);
   void unmount(std::string mountpoint, Callback<MountInfo> done);
-  std::vector<MountInfo> list() const EXCLUDES(mu_);
+  struct Status {
+    MountInfo info;
+    fuse::Session::Usage usage;
+  };
+  std::vector<Status> status() const EXCLUDES(mu_);
   /// An object has changed: the kernel must not use its old version's name any more.
   void invalidate(const ObjectAddress& address) EXCLUDES(mu_);
   /// The kernel forgets the names of all files whose URL begins with `url_prefix`.

@@ -6,8 +6,8 @@
 
 #include <cerrno>
 #include <cstring>
-#include <optional>
 
+#include "daemon/parse_size.h"
 #include "fetcher/s3_url.h"
 #include "fetcher/url.h"
 
@@ -19,7 +19,8 @@ class TableReader {
   TableReader(const toml::table& table, const std::string& place) : table_(table), place_(place) {}
 
   Result<OriginTable> read(const fetcher::OriginOptions& each, const DefaultFreshness& freshness) {
-    OriginTable origin{.url = "", .bucket = "", .options = each, .freshness = {}};
+    OriginTable origin{
+        .url = "", .bucket = "", .options = each, .freshness = {}, .fetch_whole_bytes = {}};
     // First: the others may depend on it.
     const toml::node* url = table_.get("url");
     if (url == nullptr) return wrong(table_, "an [[origin]] needs a url");
@@ -65,6 +66,12 @@ class TableReader {
       origin.freshness.stale_if_error_s = stale_if_error_s;
       return {};
     }
+    if (key == "fetch-whole") {
+      const auto size = parse_size(*text);
+      if (!size) return wrong(node, size.error().context);
+      origin.fetch_whole_bytes = *size;
+      return {};
+    }
     if (key == "stale-if-error")
       return take_seconds(node, *text, origin.freshness.stale_if_error_s);
     if (key == "connect-timeout") return take_timeout(node, *text, connection.connect_timeout_ms);
@@ -83,12 +90,13 @@ class TableReader {
       connection.ca_file = *text;
       return {};
     }
-    return wrong(node,
-                 fmt::format("unknown key '{}' of an [[origin]]: url, freshness, stale-if-error, "
-                             "ca-file, proxy, connect-timeout, timeout, max-transfers, hedge, "
-                             "endpoint-url, region, profile, addressing, no-sign-request, "
-                             "request-payer, unsigned-payload",
-                             key));
+    return wrong(
+        node,
+        fmt::format("unknown key '{}' of an [[origin]]: url, freshness, stale-if-error, "
+                    "fetch-whole, ca-file, proxy, connect-timeout, timeout, max-transfers, hedge, "
+                    "endpoint-url, region, profile, addressing, no-sign-request, "
+                    "request-payer, unsigned-payload",
+                    key));
   }
 
   /// False: it is no setting of S3.

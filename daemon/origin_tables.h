@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,7 @@ struct OriginTable {
   std::string bucket;  ///< of an s3:// URL; else empty
   fetcher::OriginOptions options;
   cache::FreshnessPolicy freshness;
+  std::optional<std::uint64_t> fetch_whole_bytes;
 };
 
 /// What holds for origins of which nothing is said.

@@ -15,7 +15,7 @@ class Reader {
  public:
   Reader(cache::SnapshotPtr snapshot, cache::Cache& cache)
       : snapshot_(std::move(snapshot)),
-        read_ahead_(snapshot_->read_ahead(cache.read_ahead_options())),
+        read_ahead_(snapshot_->read_ahead(cache.read_ahead_options(*snapshot_->address().origin))),
         clock_(cache.clock()) {
     cache.directory_read_ahead().opened(*snapshot_);
   }

@@ -350,7 +350,7 @@ void Session::Impl::invalidate(const NodePtr& version) {
 Session::Usage Session::Impl::usage() const {
   auto& operations = const_cast<Operations&>(operations_);
   return {operations.inodes().size(), operations_.open_handles(), operations.pending().waiting(),
-          operations.open_modes().backed()};
+          operations.open_modes().backed(), operations.backing_files().available()};
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -70,6 +70,7 @@ class Session {
     std::size_t handles = 0;  ///< open files and directories
     std::size_t waiting = 0;  ///< requests that the backend has not answered
     std::size_t backed = 0;   ///< open inodes that the kernel reads by itself
+    bool passthrough = true;  ///< false: it was switched off, or the kernel has refused
   };
   Usage usage() const;
 

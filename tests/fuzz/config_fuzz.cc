@@ -5,7 +5,8 @@
 
 #include "base/check.h"
 #include "cache/freshness_policy.h"
-#include "daemon/config.h"
+#include "daemon/origin_tables.h"
+#include "daemon/parse_size.h"
 #include "fetcher/url.h"
 #include "tests/fuzz/input.h"
 

@@ -172,7 +172,7 @@ class BadConfigs(BadInputTest):
                                  "freshnes")
         for bad, word in (('ca-file = "/nonexistent.pem"', "No such file"), ('timeout = "0s"', "1s"),
                           ('timeout = 5', "string"), ('connect-timeout = "soon"', "duration"),
-                          ('max-transfers = 0', "1 to 1024"), ('hedge = 101', "0 to 100"),
+                          ('fetch-whole = "big"', "not a size"), ('max-transfers = 0', "1 to 1024"), ('hedge = 101', "0 to 100"),
                           ('proxy = true', "string")):
             self.assert_file_refused(f'[[origin]]\nurl = "https://h/"\n{bad}\n', ":3", word)
         self.assert_file_refused('[[origin]]\nurl = "https://h/"\nfreshness = "often"\n', ":3",

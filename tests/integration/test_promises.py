@@ -225,6 +225,10 @@ class Passthrough(IntegrationTest):
     def listed(mount):
         return run(CACHECTL, "--socket", mount.socket, "ls").decode()
 
+    @staticmethod
+    def stats(mount):
+        return run(CACHECTL, "--socket", mount.socket, "stats").decode()
+
     def test_it_is_shown_and_outlives_eviction_and_change(self):
         mount = self.daemon(self.server.url, freshness="always").start()
         self.complete(mount)
@@ -233,6 +237,7 @@ class Passthrough(IntegrationTest):
                 self.skipTest("the kernel does not read files by itself here: "
                               "Linux 6.9 and CAP_SYS_ADMIN are needed")
             self.assertIn("(pass-through)", self.listed(mount))
+            self.assertIn("1 open, 1 of them read by the kernel itself", self.stats(mount))
             requests = mount.metric("rangecache_read_requests_total")
             self.assertEqual(self.sum, sha256_of(mount.path("file.bin")))
             self.assertEqual(requests, mount.metric("rangecache_read_requests_total"))
@@ -256,6 +261,7 @@ class Passthrough(IntegrationTest):
         with open(mount.path("file.bin"), "rb") as file:
             self.assertEqual(self.sum, hashlib.sha256(file.read()).hexdigest())
             self.assertEqual(0, mount.metric("rangecache_passthrough_files"))
+            self.assertIn("1 open; no pass-through", self.stats(mount))
 
 
 class PinsAndQuotas(IntegrationTest):
@@ -358,11 +364,22 @@ class FetchWhole(IntegrationTest):
     """--fetch-whole: a small file that is read at random comes as a whole; a larger one does not."""
 
     def test_only_what_is_small_enough_and_read_at_random(self):
+        self.check(lambda server: {"fetch_whole": "24MiB"})
+
+    def test_it_may_hold_for_one_server_only(self):
+        def options(server):
+            path = os.path.join(self.directory, "rangecached.toml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f'[[origin]]\nurl = "{server.url}"\nfetch-whole = "24MiB"\n')
+            return {"config": path}
+        self.check(options)
+
+    def check(self, options):
         sums = {}
         for name, size in (("small.bin", 24 * MIB), ("large.bin", 25 * MIB)):
             sums[name] = sha256_of(write_random(os.path.join(self.root, name), size))
         server = self.nginx()
-        mount = self.daemon(server.url, fetch_whole="24MiB").start()
+        mount = self.daemon(server.url, **options(server)).start()
         for name in ("large.bin", "small.bin"):
             with open(mount.path(name), "rb", buffering=0) as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)

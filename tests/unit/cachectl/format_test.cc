@@ -75,6 +75,20 @@ TEST(CachectlFormat, StatsTellOfTroubleOnlyWhenThereIsSome) {
   EXPECT_THAT(format_stats(trouble), HasSubstr("2  chunks with wrong bytes"));
 }
 
+TEST(CachectlFormat, StatsTellHowTheOpenFilesOfAMountAreRead) {
+  const auto of = [](const char* usage) {
+    return format_stats(R"({"mounts":[{"url":"http://h/","mountpoint":"/m")" + std::string(usage) +
+                        "}]}");
+  };
+  EXPECT_THAT(of(""), HasSubstr("  http://h/  on  /m\n"));
+  EXPECT_THAT(of(R"(,"open_handles":3,"passthrough":true,"passthrough_files":2)"),
+              HasSubstr("\n    3 open, 2 of them read by the kernel itself\n"));
+  EXPECT_THAT(of(R"(,"open_handles":0,"passthrough":true,"passthrough_files":0)"),
+              Not(HasSubstr("open")));
+  EXPECT_THAT(of(R"(,"open_handles":3,"passthrough":false,"passthrough_files":0)"),
+              HasSubstr("\n    3 open; no pass-through\n"));
+}
+
 TEST(CachectlFormat, StatsTellOfADiskThatFailsOrIsFull) {
   EXPECT_THAT(format_stats(R"({"metrics":{"rangecache_disk_breaker_open":1}})"),
               HasSubstr("FAILS: nothing new is kept"));
@@ -86,10 +100,9 @@ TEST(CachectlFormat, StatsTellOfADiskThatFailsOrIsFull) {
 }
 
 TEST(CachectlFormat, StatsTellOfQuotas) {
-  EXPECT_THAT(
-      format_stats(R"({"quotas":[{"prefix":"http://h/a/","used":1048576,"limit":4194304}],
+  EXPECT_THAT(format_stats(R"({"quotas":[{"prefix":"http://h/a/","used":1048576,"limit":4194304}],
                        "metrics":{}})"),
-      HasSubstr("█████··············· 1.0 MiB of 4.0 MiB for http://h/a/"));
+              HasSubstr("█████··············· 1.0 MiB of 4.0 MiB for http://h/a/"));
 }
 
 TEST(CachectlFormat, OldVersionsAreMarked) {

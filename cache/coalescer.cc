@@ -80,11 +80,9 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
         if (bytes) bytes->chunk += part.range.size();
         break;
       case PlanPart::Kind::kPiece:
-        slot.ready = true;
-        slot.slice = serve(part.piece, part.range);
+        serve(slot, part.piece);
         part.piece->unread_ahead = false;
         if (part.piece->chunk) effects.used.push_back({nullptr, part.piece->chunk, part.range});
-        forget_used_up(part.piece);
         if (bytes) bytes->memory += part.range.size();
         break;
       case PlanPart::Kind::kFlight:
@@ -104,13 +102,41 @@ void Coalescer::plan_part(const ReadPtr& read, ByteRange range, Effects& effects
   if (bytes) bytes->coalesced += waited - std::min(waited, bytes->missed);
 }
 
-Slice Coalescer::serve(const std::shared_ptr<Piece>& piece, ByteRange part) {
-  piece->served += part.size();
-  return {-1, 0, piece->at(part.begin), part.size(), piece};
+void Coalescer::serve(Read::Part& part, const std::shared_ptr<Piece>& piece) {
+  piece->served += part.range.size();
+  part.ready = true;
+  part.piece = piece;
+  part.slice = {-1, 0, piece->at(part.range.begin), part.range.size(), nullptr};
 }
 
-void Coalescer::forget_used_up(const std::shared_ptr<Piece>& piece) {
-  if (piece->chunk && piece->served >= piece->filled().size()) piece_dropped(*piece);
+void Coalescer::note_waiting(const ReadPtr& read, Read::Part& part) {
+  if (part.piece && !std::exchange(part.noted, true)) part.piece->waiting.push_back(read);
+}
+
+void Coalescer::forget_used_up(const Piece& piece) {
+  if (piece.chunk && piece.served >= piece.filled().size()) piece_dropped(piece);
+}
+
+/// Were the memory held by reads that wait for more of it, all of it could be held so, and nothing
+/// would go on.
+void Coalescer::free_memory(Piece& piece) const {
+  for (const auto& waiting : std::exchange(piece.waiting, {})) {
+    const ReadPtr read = waiting.lock();
+    if (!read || read->finished) continue;
+    for (auto& [begin, part] : read->parts) {
+      if (part.piece.get() != &piece) continue;
+      part.piece = nullptr;
+      // What such an origin sent once cannot be fetched again, were the chunk evicted meanwhile.
+      if (piece.chunk && piece.chunk->range.contains(part.range) && !options_.single_response) {
+        part.chunk = piece.chunk;
+        part.slice = {};
+      } else {
+        const auto bytes = std::make_shared<std::vector<std::byte>>(
+            part.slice.data, part.slice.data + part.slice.length);
+        part.slice = {-1, 0, bytes->data(), bytes->size(), bytes};
+      }
+    }
+  }
 }
 
 void Coalescer::wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& flight) {
@@ -119,11 +145,29 @@ void Coalescer::wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& 
 }
 
 void Coalescer::finish_if_ready(const ReadPtr& read, Effects& effects) {
-  if (read->finished || read->unready > 0) return;
+  if (read->finished) return;
+  if (read->unready == 0) {
+    for (auto& [begin, part] : read->parts) {
+      if (!part.chunk) continue;
+      part.ready = false;
+      ++read->unready;
+      effects.open.push_back({read, std::exchange(part.chunk, {}), part.range});
+    }
+  }
+  if (read->unready > 0) {
+    for (auto& [begin, part] : read->parts) note_waiting(read, part);
+    return;
+  }
   read->finished = true;
   Slices slices;
   slices.reserve(read->parts.size());
-  for (auto& [begin, part] : read->parts) slices.push_back(std::move(part.slice));
+  for (auto& [begin, part] : read->parts) {
+    if (part.piece) {
+      forget_used_up(*part.piece);
+      part.slice.owner = std::move(part.piece);
+    }
+    slices.push_back(std::move(part.slice));
+  }
   read->parts.clear();
   effects.finished.push_back({read, std::move(slices)});
 }
@@ -131,7 +175,10 @@ void Coalescer::finish_if_ready(const ReadPtr& read, Effects& effects) {
 void Coalescer::fail(const ReadPtr& read, const Error& error, Effects& effects) {
   if (read->finished) return;
   read->finished = true;
-  for (auto& [begin, part] : read->parts) effects.released.push_back(std::move(part.slice.owner));
+  for (auto& [begin, part] : read->parts) {
+    effects.released.push_back(std::move(part.slice.owner));
+    effects.released.push_back(std::move(part.piece));
+  }
   read->parts.clear();
   effects.finished.push_back({read, error});
 }
@@ -347,8 +394,7 @@ void Coalescer::advance_waiters(const FlightPtr& flight, Effects& effects) {
       const ByteRange filled = piece->filled();
       CHECK(filled.contains(waiter.part_begin));
       if (part.range.end <= filled.end) {
-        part.ready = true;
-        part.slice = serve(piece, part.range);
+        serve(part, piece);
         --waiter.read->unready;
         waits = false;
         finish_if_ready(waiter.read, effects);
@@ -356,8 +402,8 @@ void Coalescer::advance_waiters(const FlightPtr& flight, Effects& effects) {
         // The piece leaves for the disk now: pin its share, and wait on for the rest.
         const ByteRange rest{filled.end, part.range.end};
         part.range.end = filled.end;
-        part.ready = true;
-        part.slice = serve(piece, part.range);
+        serve(part, piece);
+        note_waiting(waiter.read, part);
         waiter.read->parts[rest.begin].range = rest;
         waiter.part_begin = rest.begin;
       } else {
@@ -381,7 +427,7 @@ void Coalescer::release_filling(Flight& flight, bool whole, Effects& effects) {
     // A broken body: keep whole pages only, so that chunks stay page-aligned.
     const std::uint64_t kept = page_down(piece->filled().end);
     if (kept <= piece->begin()) {
-      pieces_.erase(piece->begin());
+      piece_dropped(*piece);
       effects.released.push_back(std::move(piece));
       return;
     }
@@ -435,8 +481,10 @@ bool Coalescer::piece_stored(const Piece& piece, ChunkPtr chunk) {
 void Coalescer::piece_dropped(const Piece& piece) {
   const auto found = pieces_.find(piece.begin());
   if (found == pieces_.end() || found->second.get() != &piece) return;
-  found->second->chunk = {};
+  const std::shared_ptr<Piece> forgotten = std::move(found->second);
   pieces_.erase(found);
+  free_memory(*forgotten);
+  forgotten->chunk = {};
 }
 
 void Coalescer::insert_chunk(ChunkPtr chunk) {

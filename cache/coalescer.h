@@ -97,7 +97,9 @@ class Coalescer {
   /// The piece's bytes stand in `chunk` now, too. True: readers have not had all of it, and find it
   /// in memory until they have, or piece_dropped() is called. False: it is forgotten.
   bool piece_stored(const Piece& piece, ChunkPtr chunk);
-  /// The piece's bytes in memory are forgotten (readers that have slices keep them).
+  /// The piece's bytes in memory are forgotten: readers whose read is over may keep them, those
+  /// that wait do not. For this and piece_stored() the caller has a reference to the piece, and
+  /// lets go of it without the lock.
   void piece_dropped(const Piece& piece);
 
   /// Nothing of `range` is on disk, in memory or under way.
@@ -114,8 +116,10 @@ class Coalescer {
 
  private:
   void plan_part(const ReadPtr& read, ByteRange range, Effects& effects, ReadBytes* bytes);
-  static Slice serve(const std::shared_ptr<Piece>& piece, ByteRange part);
-  void forget_used_up(const std::shared_ptr<Piece>& piece);
+  static void serve(Read::Part& part, const std::shared_ptr<Piece>& piece);
+  static void note_waiting(const ReadPtr& read, Read::Part& part);
+  void forget_used_up(const Piece& piece);
+  void free_memory(Piece& piece) const;
   void wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& flight);
   void start_flights(ByteRange gap, Priority priority, Effects& effects);
   ByteRange widen(ByteRange gap, Priority priority) const;

@@ -50,6 +50,8 @@ class Piece {
   // Guarded by the version's lock:
   std::uint64_t served = 0;  ///< bytes that readers got; those that two got count twice
   ChunkPtr chunk;            ///< that has the same bytes, on disk; null as long as none has
+  /// Have bytes of it, and wait for others.
+  std::vector<std::weak_ptr<struct Read>> waiting;
 
  private:
   ByteRange range_;

@@ -44,6 +44,11 @@ class Case:
     restart: bool = False            # and the program started anew
     asked: Callable = lambda scale: 0  # bytes that the program reads; 0: not compared
 
+    def repeats(self, wanted):
+        """The same native read of the same file takes half as long or twice as long the next time, on a disk
+        that others share: a ratio to it needs more of them."""
+        return 2 * wanted + 1 if c.Native in self.who and wanted > 1 else wanted
+
 
 def _large(scale):
     return scale.large_mib * w.MIB

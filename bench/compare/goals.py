@@ -4,11 +4,13 @@
   bench/compare/goals.py                  all of them (about 8 minutes); as root
   bench/compare/goals.py --only "index"   those whose name matches
   bench/compare/goals.py --markdown FILE  the table for bench/README.md, too
+  bench/compare/goals.py --from FILE      cases that a compare.py --json has measured are not run again
 
 Each goal is a ratio to a limit that is measured beside it, in the same run: the same file read natively, the best
 parallel downloader, the round trip of the far server (30 ms, 100 MB/s a connection)."""
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -27,8 +29,9 @@ RANGECACHE = contenders.Rangecache.name
 class Bench:
     """Runs cases, and remembers what they gave: several goals may ask for the same."""
 
-    def __init__(self, scale, repeats):
-        self.scale, self.repeats, self.known = scale, repeats, {}
+    def __init__(self, scale, repeats, recorded):
+        self.scale, self.repeats = scale, repeats
+        self.known = {(case["case"], "runs"): case["contenders"] for case in recorded}
         self.root = tempfile.mkdtemp(prefix="rangecache-bench-files-")
         os.chmod(self.root, 0o755)
         self.origins = compare.Origins(self.root, scale)
@@ -40,8 +43,8 @@ class Bench:
         if (case_name, "runs") not in self.known:  # side by side: all contenders of the goals in turn
             kinds = [each for each in case.who if each in WANTED]
             runs = {each.name: [] for each in kinds}
-            for _ in range(self.repeats):
-                for each in kinds:
+            for repeat in range(case.repeats(self.repeats)):
+                for each in compare.in_turn(kinds, repeat):
                     runs[each.name].append(compare.run_once(each, case, self.origins[case.origin], self.scale))
             self.known[case_name, "runs"] = {name: compare.median_of(each) for name, each in runs.items()}
         return self.known[case_name, "runs"][kind.name][figure]["median"]
@@ -173,13 +176,18 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="small files and one repeat")
     parser.add_argument("--build", default="build/dev", help="where rangecache was built")
+    parser.add_argument("--from", dest="recorded", metavar="FILE", help="what compare.py --json wrote")
     parser.add_argument("--markdown", metavar="FILE", help="write the table here, too")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("goals.py: run as root: it drops the page cache between runs")
         sys.exit(77)
     contenders.Rangecache.build = arguments.build
-    bench = Bench(SMOKE if arguments.smoke else FULL, 1 if arguments.smoke else arguments.repeats)
+    recorded = []
+    if arguments.recorded:
+        with open(arguments.recorded, encoding="utf-8") as file:
+            recorded = json.load(file)
+    bench = Bench(SMOKE if arguments.smoke else FULL, 1 if arguments.smoke else arguments.repeats, recorded)
     lines = ["| work | to | goal | measured | |", "| --- | --- | --- | --- | --- |"]
     print("\n".join(lines), flush=True)
     try:

@@ -1,6 +1,7 @@
 """Many at once: what readers get, what the origin sends, and what memory it takes."""
 
 import hashlib
+import mmap
 import os
 import struct
 import subprocess
@@ -103,6 +104,28 @@ class BoundedMemory(IntegrationTest):
         self.assertTrue(all(reader.poll() is None for reader in waiting), "nobody waits any more")
         # What is not object bytes (programs, stacks, curl, the index) has a share of its own.
         self.assertLess(self._peak_bytes(mount.pid), (64 + 64) * MIB)
+
+    def test_reads_across_parts_do_not_hold_each_other_up(self):
+        # Each read wants the end of one part and the begin of the next: were the memory of the first kept until
+        # the other has come, 64 such reads would hold all of it, and none would ever end.
+        length, share = MIB - 4096, 8 * MIB
+        source = write_random(os.path.join(self.root, "file.bin"), 64 * share)
+        server = self.nginx()
+        for options in ({}, {"admission": "second-use"}):
+            mount = self.daemon(server.url, memory_limit="64MiB", cache_size="2GiB", **options).start()
+
+            def read_share(number, mount=mount):
+                fd = os.open(mount.path("file.bin"), os.O_RDONLY | os.O_DIRECT)
+                with mmap.mmap(-1, length) as buffer, open(source, "rb") as expected:
+                    for at in range(number * share + 512 * 1024, (number + 1) * share - length, length):
+                        self.assertEqual(length, os.preadv(fd, [buffer], at))
+                        expected.seek(at)
+                        self.assertEqual(expected.read(length), buffer[:], at)
+                os.close(fd)
+
+            self.assertEqual([None] * 64, in_threads(read_share, range(64)))
+            self.assertLess(self._peak_bytes(mount.pid), (64 + 2 * 64) * MIB)
+            mount.stop()
 
     @staticmethod
     def _peak_bytes(pid):

@@ -47,7 +47,9 @@ class World {
       : random_(seed),
         ignored_percent_(ignored_percent),
         version_(version),
-        pool_(std::make_shared<BufferPool>(64 << 20, metrics_)),
+        // Every other world has little memory, and readers that want less than half of it at once.
+        longest_read_(seed % 2 ? 6 << 20 : 1 << 20),
+        pool_(std::make_shared<BufferPool>(seed % 2 ? 64 << 20 : kPieceSize, metrics_)),
         coalescer_({.size = kSize}) {}
 
   void step() {
@@ -120,7 +122,8 @@ class World {
  private:
   struct Active {
     FlightPtr flight;
-    std::uint64_t at = 0;  ///< the next byte that the origin sends
+    std::uint64_t at = 0;       ///< the next byte that the origin sends
+    std::uint64_t refused = 0;  ///< so many from there found no memory
     bool head_sent = false;
     bool sent = false;    ///< all bytes; that it is done is told later
     bool answers = true;  ///< else the server is silent, until the time is up
@@ -135,7 +138,7 @@ class World {
   ByteRange random_range() {
     // What was evicted is often what somebody reads next, while its fetch is not even over.
     if (!last_evicted_.empty() && pick(4) == 0) return last_evicted_;
-    const std::uint64_t size = pick(3) == 0 ? 1 + pick(6 << 20) : 1 + pick(200'000);
+    const std::uint64_t size = pick(3) == 0 ? 1 + pick(longest_read_) : 1 + pick(200'000);
     const std::uint64_t begin = pick(kSize);
     return {begin, std::min(kSize, begin + size)};
   }
@@ -216,8 +219,12 @@ class World {
       active_end_[flight] = head.range.end;
       over = !coalescer_.flight_head(flight, head, effects);
     } else {
+      // After a pause the same bytes come again, as curl offers them.
       const std::uint64_t n =
-          std::min<std::uint64_t>(1 + pick(700'000), active_end_[flight] - active.at);
+          active.refused
+              ? active.refused
+              : std::min<std::uint64_t>(1 + pick(700'000), active_end_[flight] - active.at);
+      active.refused = 0;
       const auto data = std::span(content()).subspan(active.at, n);
       switch (coalescer_.flight_data(flight, data, *pool_, effects)) {
         case Coalescer::Append::kTaken:
@@ -228,8 +235,10 @@ class World {
           over = true;
           break;
         case Coalescer::Append::kNoMemory:
+          active.refused = n;
           absorb(std::move(effects));
           store();
+          drop_kept();
           return;
       }
     }
@@ -408,6 +417,7 @@ class World {
   std::mt19937_64 random_;
   const int ignored_percent_;
   const int version_;
+  const std::uint64_t longest_read_;
   std::uint64_t now_ = 0;
   bool retired_ = false, settling_ = false;
   std::map<ReadPtr, std::uint64_t> patience_;
@@ -443,9 +453,7 @@ TEST(Coalescer, MemoryIsGivenBackWithTheEffectsAndNotWithinACall) {
     return effects.store.at(0);
   };
   const auto read = [&](ByteRange range, Effects& effects) {
-    auto begun_read = std::make_shared<Read>(range, 0, [](Result<Slices>) {});
-    coalescer.begin_read(begun_read, effects);
-    return begun_read;
+    coalescer.begin_read(std::make_shared<Read>(range, 0, [](Result<Slices>) {}), effects);
   };
   bool resumed = false;
   {
@@ -453,24 +461,20 @@ TEST(Coalescer, MemoryIsGivenBackWithTheEffectsAndNotWithinACall) {
     ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
     EXPECT_TRUE(coalescer.piece_stored(*piece, chunk)) << "nobody has read it";
   }
-  {
-    Effects effects;
-    read({0, kPieceSize - 4096}, effects);
-    EXPECT_EQ(effects.finished.size(), 1u);
-  }
-  Effects begun;
-  const ReadPtr waiting = read({kPieceSize - 4096, kPieceSize + 4096}, begun);
-  EXPECT_TRUE(coalescer.pieces().empty()) << "it has had all of it now, and alone holds it";
   pool->when_available(kPieceSize, [&] { resumed = true; });
   {
     Effects effects;
-    coalescer.cancel_read(waiting, effects);
+    read({0, kPieceSize}, effects);
+    EXPECT_EQ(effects.finished.size(), 1u);
+    EXPECT_TRUE(coalescer.pieces().empty()) << "readers have had all of it now";
     EXPECT_FALSE(resumed);
   }
   EXPECT_TRUE(resumed);
   resumed = false;
 
   // A body that breaks off in its first page leaves nothing to store.
+  Effects begun;
+  read({kPieceSize, kPieceSize + 4096}, begun);
   const FlightPtr flight = begun.start.at(0);
   {
     Effects effects;
@@ -484,6 +488,99 @@ TEST(Coalescer, MemoryIsGivenBackWithTheEffectsAndNotWithinACall) {
     EXPECT_FALSE(resumed);
   }
   EXPECT_TRUE(resumed);
+}
+
+/// A read that waits must not hold the memory of what it has: were all of it held so, nobody's rest
+/// would ever come.
+class WaitingReader : public testing::Test {
+ protected:
+  static constexpr ByteRange kRange{kPieceSize - 5000, kPieceSize + 3000};
+
+  /// The first part of kRange has come, and is about to be written; the rest is on its way.
+  void SetUp() override {
+    Effects effects;
+    coalescer_.prefetch({0, kPieceSize}, effects);
+    coalescer_.begin_read(read_, effects);
+    ASSERT_EQ(effects.start.size(), 2u);
+    rest_ = effects.start[1];
+    deliver(effects.start[0], {0, kPieceSize}, effects);
+    ASSERT_EQ(effects.store.size(), 1u);
+    piece_ = effects.store[0];
+    EXPECT_EQ(pool_->used(), kPieceSize);
+  }
+  void deliver(const FlightPtr& flight, ByteRange range, Effects& effects) {
+    const auto data = std::span(content_of(0)).subspan(range.begin, range.size());
+    ASSERT_EQ(coalescer_.flight_data(flight, data, *pool_, effects), Coalescer::Append::kTaken);
+    coalescer_.flight_done(flight, {}, effects);
+  }
+  Effects deliver_rest() {
+    Effects effects;
+    deliver(rest_, rest_->range, effects);
+    return effects;
+  }
+  static void expect_served(const Effects& effects) {
+    ASSERT_EQ(effects.finished.size(), 1u);
+    ASSERT_TRUE(effects.finished[0].result);
+    std::uint64_t at = kRange.begin;
+    for (const Slice& slice : *effects.finished[0].result) {
+      EXPECT_EQ(std::memcmp(slice.data, content_of(0).data() + at, slice.length), 0) << at;
+      at += slice.length;
+    }
+    EXPECT_EQ(at, kRange.end);
+  }
+
+  Metrics metrics_;
+  const std::shared_ptr<BufferPool> pool_ = std::make_shared<BufferPool>(kPieceSize, metrics_);
+  Coalescer coalescer_{{.size = 2 * kPieceSize}};
+  const ReadPtr read_ = std::make_shared<Read>(kRange, 0, [](Result<Slices>) {});
+  FlightPtr rest_;
+  std::shared_ptr<Piece> piece_;
+};
+
+TEST_F(WaitingReader, GetsFromTheDiskWhatHasBeenWrittenMeanwhile) {
+  ChunkPtr chunk(new Chunk(nullptr, piece_->filled(), piece_->checksums(), true));
+  EXPECT_TRUE(coalescer_.piece_stored(*piece_, chunk)) << "others may want the rest of it";
+  coalescer_.piece_dropped(*piece_);
+  piece_.reset();
+  EXPECT_EQ(pool_->used(), 0u);
+
+  Effects effects = deliver_rest();
+  EXPECT_TRUE(effects.finished.empty());
+  ASSERT_EQ(effects.open.size(), 1u);
+  const Effects::ChunkWanted wanted = effects.open[0];
+  EXPECT_EQ(wanted.part, (ByteRange{kRange.begin, kPieceSize}));
+  Effects opened;
+  coalescer_.chunk_ready(
+      read_, wanted.part,
+      {-1, 0, content_of(0).data() + wanted.part.begin, wanted.part.size(), nullptr}, opened);
+  expect_served(opened);
+}
+
+TEST_F(WaitingReader, FetchesAgainWhatWasWrittenAndEvictedMeanwhile) {
+  ChunkPtr chunk(new Chunk(nullptr, piece_->filled(), piece_->checksums(), true));
+  coalescer_.piece_stored(*piece_, chunk);
+  coalescer_.piece_dropped(*piece_);
+  piece_.reset();
+  coalescer_.remove_chunk(*chunk);
+
+  Effects effects = deliver_rest();
+  ASSERT_EQ(effects.open.size(), 1u);
+  effects.store.clear();  // its memory
+  Effects failed;
+  coalescer_.piece_dropped(*coalescer_.pieces().begin()->second);
+  coalescer_.chunk_failed(read_, effects.open[0].part, failed);
+  ASSERT_EQ(failed.start.size(), 1u);
+  EXPECT_EQ(pool_->used(), 0u);
+  Effects again;
+  deliver(failed.start[0], failed.start[0]->range, again);
+  expect_served(again);
+}
+
+TEST_F(WaitingReader, KeepsOnlyItsOwnBytesOfWhatIsNotWritten) {
+  coalescer_.piece_dropped(*piece_);
+  piece_.reset();
+  EXPECT_EQ(pool_->used(), 0u);
+  expect_served(deliver_rest());
 }
 
 std::uint64_t first_seed() {

@@ -11,8 +11,10 @@ class CacheRoomTest : public DiskTest {
   static constexpr std::uint64_t kFloor = 20 * kMiB;
   static constexpr std::uint64_t kDisk = 200 * kMiB;
 
-  /// The cache asks the shared disk until it stops, so it goes before this part of the fixture.
-  ~CacheRoomTest() override { harness_.reset(); }
+  /// The cache asks the shared disk until it stops: before this part of the fixture goes.
+  ~CacheRoomTest() override {
+    if (harness_) harness_->close();
+  }
 
   /// A disk of kDisk, of which others hold `others_`, and the cache what it has there.
   void on_a_shared_disk() {

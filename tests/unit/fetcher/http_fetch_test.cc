@@ -393,14 +393,14 @@ TEST_F(HttpFetch, PauseHoldsBytesBackUntilResume) {
 
 TEST_F(HttpFetch, PausedTransferIsNotTakenForStalled) {
   OriginsOptions quick = options();
-  quick.each.connection.first_byte_timeout_ms = quick.each.connection.stall_timeout_ms = 30;
+  quick.each.connection.stall_timeout_ms = 150;
   origins_ = std::make_unique<Origins>(quick, metrics_);
   const std::string body = text_of(3'000'000);
   serve({{partial(0, body, body.size())}, {http_reply("503 Busy", {}, "")}});
   auto sink = fetch({0, body.size()}, {}, {.pause_after_bytes = 100'000});
   sink->wait_until_paused();
   std::promise<void> later;  // several time-outs pass while nothing is taken
-  EXPECT_EQ(later.get_future().wait_for(std::chrono::milliseconds(200)),
+  EXPECT_EQ(later.get_future().wait_for(std::chrono::milliseconds(500)),
             std::future_status::timeout);
   EXPECT_EQ(sink->dones(), 0);
   transfer_->resume();

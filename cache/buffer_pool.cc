@@ -31,6 +31,7 @@ std::unique_ptr<Buffer> BufferPool::try_allocate(std::size_t size) {
   CHECK(size > 0);
   size = (size + kPage - 1) / kPage * kPage;
   std::byte* data = nullptr;
+  std::vector<std::byte*> crowded_out;
   {
     MutexLock lock(mu_);
     if (used_ + size > limit_) return nullptr;
@@ -39,11 +40,21 @@ std::unique_ptr<Buffer> BufferPool::try_allocate(std::size_t size) {
       data = spare_.back();
       spare_.pop_back();
     }
+    while (!spare_.empty() && used_ + spare_.size() * kPieceSize > limit_) {
+      crowded_out.push_back(spare_.back());
+      spare_.pop_back();
+    }
   }
+  for (std::byte* spare : crowded_out) std::free(spare);
   used_gauge_.add(static_cast<std::int64_t>(size));
   if (!data) data = static_cast<std::byte*>(std::aligned_alloc(kPage, size));
   if (!data) throw std::bad_alloc();
   return std::make_unique<Buffer>(shared_from_this(), data, size);
+}
+
+std::size_t BufferPool::spare() const {
+  MutexLock lock(mu_);
+  return spare_.size() * kPieceSize;
 }
 
 void BufferPool::when_available(std::size_t size, UniqueFunction<void()> retry) {

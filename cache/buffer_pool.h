@@ -47,6 +47,8 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   void when_available(std::size_t size, UniqueFunction<void()> retry) EXCLUDES(mu_);
 
   std::size_t limit() const { return limit_; }
+  /// Memory that is in nobody's use and kept for the next: within the limit, too.
+  std::size_t spare() const EXCLUDES(mu_);
   std::size_t used() const { return static_cast<std::size_t>(used_gauge_.value()); }
 
  private:
@@ -56,7 +58,7 @@ class BufferPool : public std::enable_shared_from_this<BufferPool> {
   const std::size_t limit_;
   Gauge& used_gauge_;
 
-  Mutex mu_;
+  mutable Mutex mu_;
   std::size_t used_ GUARDED_BY(mu_) = 0;
   /// Freed buffers of the largest size, kept warm: their pages are mapped already.
   std::vector<std::byte*> spare_ GUARDED_BY(mu_);

@@ -113,23 +113,28 @@ void Coalescer::note_waiting(const ReadPtr& read, Read::Part& part) {
   if (part.piece && !std::exchange(part.noted, true)) part.piece->waiting.push_back(read);
 }
 
-void Coalescer::forget_used_up(const Piece& piece) {
-  if (piece.chunk && piece.served >= piece.filled().size()) piece_dropped(piece);
+void Coalescer::forget_used_up(const Piece& piece, Effects& effects) {
+  if (piece.chunk && piece.served >= piece.filled().size()) piece_dropped(piece, effects);
 }
 
 /// Were the memory held by reads that wait for more of it, all of it could be held so, and nothing
 /// would go on.
-void Coalescer::free_memory(Piece& piece) const {
+void Coalescer::free_memory(Piece& piece, Effects& effects) const {
   for (const auto& waiting : std::exchange(piece.waiting, {})) {
     const ReadPtr read = waiting.lock();
     if (!read || read->finished) continue;
     for (auto& [begin, part] : read->parts) {
       if (part.piece.get() != &piece) continue;
       part.piece = nullptr;
+      part.noted = false;
       // What such an origin sent once cannot be fetched again, were the chunk evicted meanwhile.
-      if (piece.chunk && piece.chunk->range.contains(part.range) && !options_.single_response) {
-        part.chunk = piece.chunk;
+      const bool on_disk = piece.chunk && piece.chunk->indexed && !options_.single_response &&
+                           piece.chunk->range.contains(part.range);
+      if (on_disk) {
+        part.ready = false;
         part.slice = {};
+        ++read->unready;
+        effects.open.push_back({read, piece.chunk, part.range});
       } else {
         const auto bytes = std::make_shared<std::vector<std::byte>>(
             part.slice.data, part.slice.data + part.slice.length);
@@ -146,14 +151,6 @@ void Coalescer::wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& 
 
 void Coalescer::finish_if_ready(const ReadPtr& read, Effects& effects) {
   if (read->finished) return;
-  if (read->unready == 0) {
-    for (auto& [begin, part] : read->parts) {
-      if (!part.chunk) continue;
-      part.ready = false;
-      ++read->unready;
-      effects.open.push_back({read, std::exchange(part.chunk, {}), part.range});
-    }
-  }
   if (read->unready > 0) {
     for (auto& [begin, part] : read->parts) note_waiting(read, part);
     return;
@@ -163,7 +160,7 @@ void Coalescer::finish_if_ready(const ReadPtr& read, Effects& effects) {
   slices.reserve(read->parts.size());
   for (auto& [begin, part] : read->parts) {
     if (part.piece) {
-      forget_used_up(*part.piece);
+      forget_used_up(*part.piece, effects);
       part.slice.owner = std::move(part.piece);
     }
     slices.push_back(std::move(part.slice));
@@ -188,7 +185,7 @@ void Coalescer::cancel_read(const ReadPtr& read, Effects& effects) {
 }
 
 void Coalescer::chunk_ready(const ReadPtr& read, ByteRange part, Slice slice, Effects& effects) {
-  if (read->finished) return;
+  if (read->finished) return effects.released.push_back(std::move(slice.owner));
   Read::Part& slot = read->parts.at(part.begin);
   CHECK(!slot.ready && slot.range == part);
   slot.ready = true;
@@ -427,7 +424,7 @@ void Coalescer::release_filling(Flight& flight, bool whole, Effects& effects) {
     // A broken body: keep whole pages only, so that chunks stay page-aligned.
     const std::uint64_t kept = page_down(piece->filled().end);
     if (kept <= piece->begin()) {
-      piece_dropped(*piece);
+      piece_dropped(*piece, effects);
       effects.released.push_back(std::move(piece));
       return;
     }
@@ -468,22 +465,22 @@ void Coalescer::flight_done(const FlightPtr& flight, const Result<void>& result,
 
 // --- chunks -----------------------------------------------------------------------------------
 
-bool Coalescer::piece_stored(const Piece& piece, ChunkPtr chunk) {
+bool Coalescer::piece_stored(const Piece& piece, ChunkPtr chunk, Effects& effects) {
   insert_chunk(chunk);
   const auto found = pieces_.find(piece.begin());
   if (found == pieces_.end() || found->second.get() != &piece) return false;
   found->second->chunk = std::move(chunk);
   if (piece.served < piece.filled().size()) return true;
-  piece_dropped(piece);
+  piece_dropped(piece, effects);
   return false;
 }
 
-void Coalescer::piece_dropped(const Piece& piece) {
+void Coalescer::piece_dropped(const Piece& piece, Effects& effects) {
   const auto found = pieces_.find(piece.begin());
   if (found == pieces_.end() || found->second.get() != &piece) return;
   const std::shared_ptr<Piece> forgotten = std::move(found->second);
   pieces_.erase(found);
-  free_memory(*forgotten);
+  free_memory(*forgotten, effects);
   forgotten->chunk = {};
 }
 

@@ -96,11 +96,11 @@ class Coalescer {
 
   /// The piece's bytes stand in `chunk` now, too. True: readers have not had all of it, and find it
   /// in memory until they have, or piece_dropped() is called. False: it is forgotten.
-  bool piece_stored(const Piece& piece, ChunkPtr chunk);
+  bool piece_stored(const Piece& piece, ChunkPtr chunk, Effects& effects);
   /// The piece's bytes in memory are forgotten: readers whose read is over may keep them, those
   /// that wait do not. For this and piece_stored() the caller has a reference to the piece, and
   /// lets go of it without the lock.
-  void piece_dropped(const Piece& piece);
+  void piece_dropped(const Piece& piece, Effects& effects);
 
   /// Nothing of `range` is on disk, in memory or under way.
   bool is_gap(ByteRange range) const;
@@ -118,8 +118,8 @@ class Coalescer {
   void plan_part(const ReadPtr& read, ByteRange range, Effects& effects, ReadBytes* bytes);
   static void serve(Read::Part& part, const std::shared_ptr<Piece>& piece);
   static void note_waiting(const ReadPtr& read, Read::Part& part);
-  void forget_used_up(const Piece& piece);
-  void free_memory(Piece& piece) const;
+  void forget_used_up(const Piece& piece, Effects& effects);
+  void free_memory(Piece& piece, Effects& effects) const;
   void wait_for(const ReadPtr& read, ByteRange range, const FlightPtr& flight);
   void start_flights(ByteRange gap, Priority priority, Effects& effects);
   ByteRange widen(ByteRange gap, Priority priority) const;

@@ -158,7 +158,10 @@ bool Merger::merge(const VersionPtr& version, std::vector<ChunkPtr> sources) {
   if (!storer_.begin_merge(version, range)) return false;
   auto checksums = write(*version, range, sources);
   if (!checksums) {
-    if (!stopping()) {
+    const bool evicted = checksums.error().code == ErrorCode::kNotFound &&
+                         std::any_of(sources.begin(), sources.end(),
+                                     [](const ChunkPtr& source) { return source->evicted.load(); });
+    if (!stopping() && !evicted) {
       faults_.add();
       log_warning("{}: chunks of {} are not merged", checksums.error().message(), version->url());
     }

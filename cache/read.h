@@ -6,18 +6,17 @@
 
 #include "base/origin.h"
 #include "base/slice.h"
-#include "cache/chunk.h"
 #include "rangecache/byte_range.h"
 
 namespace rangecache::cache {
 
 class Piece;
 
-/// One reader's request on its way. It is cut into parts, each of which is either ready or waits
-/// for a flight or for a chunk file to be opened. What is ready is a slice that pins its bytes, so
-/// that no eviction can take them back; but while others are waited for, the memory of a piece is
-/// not pinned beyond the piece's own time: then its chunk stands for it, to be opened at the end.
-/// Guarded by the version's lock, but for the callback, which belongs to whoever finished the read.
+/// One reader's request on its way. It is cut into parts, each of which is either ready (a slice
+/// that pins its bytes, so that no eviction can take them back) or waits for a flight or for a
+/// chunk file to be opened. While it waits it does not pin the memory of a piece for longer than
+/// the piece is there anyway: then the part waits for the piece's chunk to be opened. Guarded by
+/// the version's lock, but for the callback, which belongs to whoever finished the read.
 struct Read {
   Read(ByteRange read_range, std::int64_t now_ns, Callback<Slices> done)
       : range(read_range), started_ns(now_ns), callback(std::move(done)) {}
@@ -28,7 +27,6 @@ struct Read {
     Slice slice;
     std::shared_ptr<Piece> piece;  ///< that the slice is of; null: of no piece
     bool noted = false;            ///< the piece knows that the read waits
-    ChunkPtr chunk;                ///< ready, too: has the bytes in the place of a slice
   };
 
   const ByteRange range;

@@ -43,6 +43,21 @@ struct Repairs {
   }
 };
 
+/// Reads `rest` of the i-th bad chunk a piece at a time: a merged one may be larger than the
+/// memory. Nobody gives these reads up; the version lives as long as their callbacks.
+void fetch_again(const std::shared_ptr<Repairs>& repairs, std::size_t i, const VersionPtr& version,
+                 ByteRange rest) {
+  const ByteRange now{rest.begin, std::min(rest.end, rest.begin + kPieceSize)};
+  (void)version->read(now, [repairs, i, version, now, rest](Result<Slices> slices) {
+    if (slices && now.end < rest.end) return fetch_again(repairs, i, version, {now.end, rest.end});
+    {
+      MutexLock lock(repairs->mu);
+      repairs->part.bad[i].repaired = slices.has_value();
+    }
+    repairs->finish_one();
+  });
+}
+
 }  // namespace
 
 Scrubber::Scrubber(ChunkStore& store, Storer& storer, Catalog& catalog, Metrics& metrics,
@@ -274,14 +289,7 @@ void Scrubber::answer(Request request) {
       MutexLock lock(repairs->mu);
       ++repairs->open;
     }
-    // Nobody gives this read up; its version lives as long as its callback.
-    (void)version->read(bad[i]->range, [repairs, i, version](Result<Slices> slices) {
-      {
-        MutexLock lock(repairs->mu);
-        repairs->part.bad[i].repaired = slices.has_value();
-      }
-      repairs->finish_one();
-    });
+    fetch_again(repairs, i, version, bad[i]->range);
   }
   repairs->finish_one();
 }

@@ -301,6 +301,7 @@ void Storer::discard(ChunkPtr chunk) {
   loop_.post([this, chunk = std::move(chunk)] {
     if (!chunk->counted) return;  // two readers may have met it
     corrupt_chunks_.add();
+    chunk->version->remove_chunk(*chunk);    // first: who waits must not be sent there
     kept_pieces_.drop_of({chunk->version});  // or nobody would fetch it for the disk
     remove(*chunk, "bad");
   });

@@ -357,14 +357,24 @@ FetchSink::Verdict Version::take(const FlightPtr& flight, std::span<const std::b
 // --- chunks -----------------------------------------------------------------------------------
 
 bool Version::piece_stored(const Piece& piece, ChunkPtr chunk) {
-  MutexLock lock(mu_);
-  cached_bytes_ += chunk->range.size();
-  return coalescer_.piece_stored(piece, std::move(chunk));
+  Effects effects;
+  bool kept = false;
+  {
+    MutexLock lock(mu_);
+    cached_bytes_ += chunk->range.size();
+    kept = coalescer_.piece_stored(piece, std::move(chunk), effects);
+  }
+  carry_out(std::move(effects));
+  return kept;
 }
 
 void Version::piece_dropped(const Piece& piece) {
-  MutexLock lock(mu_);
-  coalescer_.piece_dropped(piece);
+  Effects effects;
+  {
+    MutexLock lock(mu_);
+    coalescer_.piece_dropped(piece, effects);
+  }
+  carry_out(std::move(effects));
 }
 
 void Version::insert_chunk(ChunkPtr chunk) {

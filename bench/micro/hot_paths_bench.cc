@@ -76,7 +76,7 @@ void cold_bytes(benchmark::State& state) {
       coalescer.flight_done(flight, {}, next);
       for (const auto& piece : next.store) {
         bytes += piece->filled().size();
-        coalescer.piece_dropped(*piece);
+        coalescer.piece_dropped(*piece, effects);
       }
     }
     at = (at + 2 * kPieceSize) % (kSize - 2 * kPieceSize);

@@ -312,11 +312,16 @@ class World {
     if (to_store_.empty()) return;
     const auto piece = to_store_.front();
     to_store_.pop_front();
-    if (pick(5) == 0) return coalescer_.piece_dropped(*piece);
-    ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
-    EXPECT_EQ(chunk->blocks.count(), (chunk->range.size() + kBlockSize - 1) / kBlockSize);
-    if (coalescer_.piece_stored(*piece, chunk)) kept_.push_back(piece);
-    chunks_.push_back(chunk);
+    Effects effects;
+    if (pick(5) == 0) {
+      coalescer_.piece_dropped(*piece, effects);
+    } else {
+      ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
+      EXPECT_EQ(chunk->blocks.count(), (chunk->range.size() + kBlockSize - 1) / kBlockSize);
+      if (coalescer_.piece_stored(*piece, chunk, effects)) kept_.push_back(piece);
+      chunks_.push_back(chunk);
+    }
+    absorb(std::move(effects));
   }
 
   /// Mostly one that readers have not had yet, but they may have had it, or its chunk may be gone.
@@ -324,7 +329,9 @@ class World {
     if (kept_.empty()) return;
     const auto piece = kept_[pick(kept_.size())];
     std::erase(kept_, piece);
-    coalescer_.piece_dropped(*piece);
+    Effects effects;
+    coalescer_.piece_dropped(*piece, effects);
+    absorb(std::move(effects));
   }
 
   void evict() {
@@ -349,7 +356,7 @@ class World {
         }));
       }
       coalescer_.chunk_failed(wanted.read, wanted.part, effects);
-      if (wanted.read->replans > 8) may_fail_.insert(wanted.read);
+      if (wanted.read->replans >= 16) may_fail_.insert(wanted.read);
     } else {
       coalescer_.chunk_ready(
           wanted.read, wanted.part,
@@ -459,7 +466,8 @@ TEST(Coalescer, MemoryIsGivenBackWithTheEffectsAndNotWithinACall) {
   {
     const auto piece = fetch_first();
     ChunkPtr chunk(new Chunk(nullptr, piece->filled(), piece->checksums(), true));
-    EXPECT_TRUE(coalescer.piece_stored(*piece, chunk)) << "nobody has read it";
+    Effects effects;
+    EXPECT_TRUE(coalescer.piece_stored(*piece, chunk, effects)) << "nobody has read it";
   }
   pool->when_available(kPieceSize, [&] { resumed = true; });
   {
@@ -514,6 +522,7 @@ class WaitingReader : public testing::Test {
     coalescer_.flight_done(flight, {}, effects);
   }
   Effects deliver_rest() {
+    piece_.reset();
     Effects effects;
     deliver(rest_, rest_->range, effects);
     return effects;
@@ -539,47 +548,40 @@ class WaitingReader : public testing::Test {
 
 TEST_F(WaitingReader, GetsFromTheDiskWhatHasBeenWrittenMeanwhile) {
   ChunkPtr chunk(new Chunk(nullptr, piece_->filled(), piece_->checksums(), true));
-  EXPECT_TRUE(coalescer_.piece_stored(*piece_, chunk)) << "others may want the rest of it";
-  coalescer_.piece_dropped(*piece_);
+  Effects stored;
+  EXPECT_TRUE(coalescer_.piece_stored(*piece_, chunk, stored)) << "others may want the rest of it";
+  EXPECT_TRUE(stored.empty());
+  Effects dropped;
+  coalescer_.piece_dropped(*piece_, dropped);
   piece_.reset();
   EXPECT_EQ(pool_->used(), 0u);
+  ASSERT_EQ(dropped.open.size(), 1u);
+  const ByteRange part = dropped.open[0].part;
+  EXPECT_EQ(part, (ByteRange{kRange.begin, kPieceSize}));
 
-  Effects effects = deliver_rest();
-  EXPECT_TRUE(effects.finished.empty());
-  ASSERT_EQ(effects.open.size(), 1u);
-  const Effects::ChunkWanted wanted = effects.open[0];
-  EXPECT_EQ(wanted.part, (ByteRange{kRange.begin, kPieceSize}));
+  EXPECT_TRUE(deliver_rest().finished.empty());
   Effects opened;
-  coalescer_.chunk_ready(
-      read_, wanted.part,
-      {-1, 0, content_of(0).data() + wanted.part.begin, wanted.part.size(), nullptr}, opened);
+  coalescer_.chunk_ready(read_, part,
+                         {-1, 0, content_of(0).data() + part.begin, part.size(), nullptr}, opened);
   expect_served(opened);
 }
 
-TEST_F(WaitingReader, FetchesAgainWhatWasWrittenAndEvictedMeanwhile) {
-  ChunkPtr chunk(new Chunk(nullptr, piece_->filled(), piece_->checksums(), true));
-  coalescer_.piece_stored(*piece_, chunk);
-  coalescer_.piece_dropped(*piece_);
+TEST_F(WaitingReader, KeepsOnlyItsOwnBytesOfWhatIsNotWritten) {
+  Effects dropped;
+  coalescer_.piece_dropped(*piece_, dropped);
+  EXPECT_TRUE(dropped.empty());
   piece_.reset();
-  coalescer_.remove_chunk(*chunk);
-
-  Effects effects = deliver_rest();
-  ASSERT_EQ(effects.open.size(), 1u);
-  effects.store.clear();  // its memory
-  Effects failed;
-  coalescer_.piece_dropped(*coalescer_.pieces().begin()->second);
-  coalescer_.chunk_failed(read_, effects.open[0].part, failed);
-  ASSERT_EQ(failed.start.size(), 1u);
   EXPECT_EQ(pool_->used(), 0u);
-  Effects again;
-  deliver(failed.start[0], failed.start[0]->range, again);
-  expect_served(again);
+  expect_served(deliver_rest());
 }
 
-TEST_F(WaitingReader, KeepsOnlyItsOwnBytesOfWhatIsNotWritten) {
-  coalescer_.piece_dropped(*piece_);
-  piece_.reset();
-  EXPECT_EQ(pool_->used(), 0u);
+TEST_F(WaitingReader, KeepsItsOwnBytesOfWhatWasWrittenAndEvictedAtOnce) {
+  ChunkPtr chunk(new Chunk(nullptr, piece_->filled(), piece_->checksums(), true));
+  Effects effects;
+  EXPECT_TRUE(coalescer_.piece_stored(*piece_, chunk, effects));
+  coalescer_.remove_chunk(*chunk);
+  coalescer_.piece_dropped(*piece_, effects);
+  EXPECT_TRUE(effects.empty()) << "the chunk's file is gone";
   expect_served(deliver_rest());
 }
 

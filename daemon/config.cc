@@ -76,7 +76,8 @@ void declare(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_option("--quota", raw.quota,
                  "Objects whose URL begins with PREFIX take at most SIZE of the cache; repeatable")
-      ->type_name("PREFIX=SIZE");
+      ->type_name("PREFIX=SIZE")
+      ->allow_extra_args(false);  // or it takes URL and mount point, too
   app.add_option("--max-pinned", raw.max_pinned, "The most of the cache that pins spare, in %")
       ->type_name("PERCENT")
       ->check(CLI::Range(0, 90))

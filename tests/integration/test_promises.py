@@ -267,6 +267,13 @@ class Passthrough(IntegrationTest):
 class PinsAndQuotas(IntegrationTest):
     """Quotas keep one tree from taking the cache; pins keep another in it, over a restart."""
 
+    def test_a_quota_leaves_the_words_after_it_alone(self):
+        daemon = self.daemon(self.nginx().url)
+        started = daemon.try_start("--quota", "http://a/=4MiB", "--quota", "http://b/=1GiB")
+        self.assertEqual(0, started.returncode, started.stderr)
+        self.assertEqual(["http://a/", "http://b/"], [quota["prefix"] for quota in daemon.stats()["quotas"]])
+        daemon.pid = daemon.stats()["pid"]
+
     def test_what_is_pinned_stays_and_a_quota_holds(self):
         for tree in ("scratch", "keep", "bulk"):
             os.makedirs(os.path.join(self.root, tree))

@@ -210,7 +210,7 @@ void ApiConnection::check_deadlines(std::int64_t now_ns) {
   if (ended_) return;
   const bool silent = !greeted_ && now_ns - started_ns_ > deadlines_.hello_ms * 1'000'000;
   const bool stalled = !output_.empty() && now_ns - progress_ns_ > deadlines_.stall_ms * 1'000'000;
-  if (!silent && !stalled) return;
+  if (!silent && !stalled) return output_.let_go_of_memory();
   counters_.shed.add();
   log_warning("socket: client dropped: it {}",
               silent ? "did not greet in time" : "does not take its replies");

@@ -112,6 +112,15 @@ void OutputQueue::advance(std::size_t count) {
   }
 }
 
+void OutputQueue::let_go_of_memory() {
+  for (Piece& piece : pieces_) {
+    if (!piece.bytes.empty() || piece.slice.fd >= 0) continue;
+    piece.bytes.assign(piece.data() + piece.done, piece.length() - piece.done);
+    piece.slice = {};
+    piece.done = 0;
+  }
+}
+
 Result<OutputQueue::State> OutputQueue::flush(int socket) {
   for (std::size_t budget = kFlushBudget; budget > 0 && !pieces_.empty();) {
     RC_ASSIGN(const std::size_t sent,

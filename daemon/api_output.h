@@ -22,8 +22,8 @@ struct OutgoingFrame {
   Slices fd_owners;
 };
 
-/// The frames that one client has not taken yet. Data is never copied: memory goes out with
-/// sendmsg, chunk files with sendfile. Owned by one ApiConnection; loop thread only.
+/// The frames that one client has not taken yet. Data is not copied unless it stays: memory goes
+/// out with sendmsg, chunk files with sendfile. Owned by one ApiConnection; loop thread only.
 class OutputQueue {
  public:
   void push(OutgoingFrame frame);
@@ -36,6 +36,9 @@ class OutputQueue {
   /// Writes what the socket takes, at most a few MiB, so that one client cannot keep the loop.
   /// An error means that the stream is broken: close the connection.
   Result<State> flush(int socket);
+  /// Copies what memory of the cache it holds: a few bytes may hold a whole piece, and who takes
+  /// them slowly must not keep others from it.
+  void let_go_of_memory();
   /// Bytes that the socket took since the queue was made.
   std::uint64_t written_bytes() const { return written_bytes_; }
 

@@ -61,7 +61,9 @@ class FakeService final : public Service {
       slice.owner = std::shared_ptr<const void>(&chunk_, [this](const void*) { --leased_slices; });
     } else {
       slice.data = bytes_->data() + range.begin;
-      slice.owner = bytes_;
+      ++memory_slices;
+      slice.owner = std::shared_ptr<const void>(
+          bytes_.get(), [this, bytes = bytes_](const void*) { --memory_slices; });
     }
     if (file->info().url != "x:hang") {
       done(Slices{slice});
@@ -170,6 +172,7 @@ class FakeService final : public Service {
   void shutdown() override { shut_down = true; }
 
   std::atomic<int> open_files{0};
+  std::atomic<int> memory_slices{0};
   std::atomic<int> leased_slices{0};
   std::atomic<int> reads{0};
   std::atomic<int> lendable_asked{0};

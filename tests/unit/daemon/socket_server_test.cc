@@ -20,6 +20,15 @@ class SocketServerTest : public ServerFixture {
     EXPECT_EQ(0, ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address));
     return fd;
   }
+  static std::string receive(int fd, std::size_t size) {
+    std::string bytes(size, '\0');
+    EXPECT_EQ(static_cast<ssize_t>(size), recv(fd, bytes.data(), size, MSG_WAITALL));
+    return bytes;
+  }
+  /// Its payload.
+  static std::string receive_frame(int fd) {
+    return receive(fd, wire::decode_header(receive(fd, protocol::kHeaderSize)).length);
+  }
   static std::string read_to_end(int fd) {
     std::string all;
     char buffer[4096];
@@ -323,6 +332,36 @@ TEST_F(SocketServerTest, AClientThatTakesNothingIsShed) {
   Counter& shed = metrics_.counter("rangecache_socket_shed_total", "");
   while (shed.value() == 0) std::this_thread::yield();
   while (service_.open_files > 0) std::this_thread::yield();
+}
+
+TEST_F(SocketServerTest, AClientThatIsSlowHoldsNoMemoryOfTheCache) {
+  SocketServer::Options options;
+  options.deadlines.hello_ms = 40;  // so often it looks
+  start(options);
+  const UniqueFd fd = raw_connect();
+  wire::Writer url;
+  url.string("x:mem");
+  send_all(fd.get(), wire::encode(wire::Greeting{}) + frame(2, 1, url.take()));
+  EXPECT_EQ(receive(fd.get(), protocol::kGreetingSize).size(), protocol::kGreetingSize);
+  receive_frame(fd.get());
+  std::string requests;
+  constexpr std::uint32_t kLength = 1024 * 1024;
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    wire::Writer request;
+    request.u64(1);
+    request.u64(i * kLength);
+    request.u32(kLength);
+    requests += frame(4, 2 + i, request.take());
+  }
+  send_all(fd.get(), requests);
+  while (service_.reads < 8) std::this_thread::yield();
+  while (service_.memory_slices > 0) std::this_thread::yield();
+
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    const std::string payload = receive_frame(fd.get());
+    ASSERT_EQ(payload.size(), kLength);
+    expect_pattern(std::as_bytes(std::span(payload)), i * kLength);
+  }
 }
 
 TEST_F(SocketServerTest, AClientThatDoesNotGreetIsShed) {

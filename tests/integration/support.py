@@ -384,20 +384,28 @@ class Daemon:
             return ""
 
 
-def disk_use(directory):
-    """What du would say, in bytes, of a tree that changes meanwhile."""
+def disk_use(directory, seen=None):
+    """What du would say, in bytes, of a tree that changes meanwhile. A file that is renamed under way counts once."""
+    seen = set() if seen is None else seen
     total = 0
+
+    def add(status):
+        if status.st_ino in seen:
+            return 0
+        seen.add(status.st_ino)
+        return status.st_blocks * 512
+
     try:
-        total += os.lstat(directory).st_blocks * 512
+        total += add(os.lstat(directory))
         entries = list(os.scandir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return total
     for entry in entries:
         try:
             if entry.is_dir(follow_symlinks=False):
-                total += disk_use(entry.path)
+                total += disk_use(entry.path, seen)
             else:
-                total += entry.stat(follow_symlinks=False).st_blocks * 512
+                total += add(entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             pass
     return total
@@ -423,7 +431,10 @@ class DuSampler(threading.Thread):
 
     def run(self):
         while True:
-            self.highest = max(self.highest, disk_use(self.directory))
+            used = disk_use(self.directory)
+            if used > self.highest:
+                # What was deleted and what was made during one look may both be in it, and then not in the next.
+                self.highest = max(self.highest, min(used, disk_use(self.directory)))
             self.samples += 1
             if self._end.wait(0.02):
                 return
